@@ -1,1 +1,14 @@
-//! placeholder
+//! The pure heart of Cooper: what a build graph is, when a vertex may be reused and what happens next.
+//!
+//! Everything here is plain data and synchronous code. There is no runtime, file system, network, clock or
+//! randomness; the traits in [`ports`] name what the engine needs from the world and others implement them.
+//!
+//! * [`model`]: ids and plain data that cross every seam.
+//! * [`ports`]: the traits that the engine needs from the world.
+//! * [`scheduler`]: a state machine from stimuli to instructions.
+
+pub mod cachekey;
+pub mod graph;
+pub mod model;
+pub mod ports;
+pub mod scheduler;

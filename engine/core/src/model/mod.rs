@@ -1,0 +1,11 @@
+//! Ids and plain data that cross the seams between engine, worker and frontend.
+
+mod event;
+mod failure;
+mod id;
+mod op;
+
+pub use event::{LogStream, OpEvent, Status, Warning};
+pub use failure::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
+pub use id::{CacheKeyId, Edge, JobId, RequestId, ResultId, SessionId, TaskId};
+pub use op::{CacheMap, ContentSelector, InputKeyRule, LinuxResources, Pin};

@@ -1,0 +1,84 @@
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cooper_proto::{Digest, pb};
+
+use super::files::FileStat;
+use crate::model::{Failure, Warning};
+
+/// What a frontend may ask the engine for while it converts (parity sheet E).
+#[async_trait]
+pub trait Bridge: Send + Sync {
+    /// Adds a definition to the build and names its result. Nothing runs until the result is evaluated, read or
+    /// exported.
+    async fn solve(&self, definition: pb::Definition) -> Result<RefId, Failure>;
+
+    /// Runs what a result needs.
+    async fn evaluate(&self, result: &RefId) -> Result<(), Failure>;
+
+    /// Reads a file of a result, running what it needs first.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file.
+    async fn read_file(
+        &self,
+        result: &RefId,
+        path: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Bytes, Failure>;
+
+    /// Describes one path of a result, running what it needs first.
+    async fn stat_file(&self, result: &RefId, path: &str) -> Result<FileStat, Failure>;
+
+    /// Finds an image's digest and configuration for a platform, fetching no layer.
+    async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure>;
+
+    /// Tells the client something that does not stop the build.
+    async fn warn(&self, warning: Warning);
+
+    /// Platforms that the workers run, the default first.
+    fn platforms(&self) -> Vec<pb::Platform>;
+}
+
+/// A result within one build, as frontends know it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefId(pub String);
+
+/// An image whose configuration is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageQuery {
+    /// Normalised reference, such as `docker.io/library/busybox:latest`.
+    pub reference: String,
+    /// Platform to choose from an index; the worker's own when `None`.
+    pub platform: Option<pb::Platform>,
+    /// Where to look.
+    pub mode: ResolveMode,
+    /// Vertex name under which the look-up is shown, such as `[internal] load metadata for …`.
+    pub log_name: String,
+    /// Set for an OCI layout that the client offers: the name of its store in the session.
+    pub oci_layout_store: Option<String>,
+}
+
+/// Where an image is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResolveMode {
+    /// Images of the local store first, then the registry.
+    #[default]
+    Default,
+    /// The registry, even when a local image has the name.
+    ForcePull,
+    /// The local store first, the registry only when it has no such image.
+    PreferLocal,
+}
+
+/// What an image reference resolved to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// The reference that should be used from now on (a source policy may have changed it).
+    pub reference: String,
+    /// Digest of the manifest or index that the reference named.
+    pub digest: Digest,
+    /// The image configuration's JSON, byte for byte.
+    pub config: Bytes,
+}

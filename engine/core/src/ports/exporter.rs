@@ -1,0 +1,60 @@
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Cancelled, Events};
+use crate::model::{Failure, ResultId, SessionId};
+
+/// Makes something for the world out of results: an image, an archive, files.
+#[async_trait]
+pub trait Exporter: Send + Sync {
+    /// Name by which requests choose it: `image`, `oci`, `docker`, `local`, `tar`.
+    fn kind(&self) -> &str;
+
+    /// The vertex name under which progress is shown, such as `exporting to image` (parity sheet F).
+    ///
+    /// # Errors
+    /// `InvalidInput` for an attribute that the exporter does not know or cannot use; nothing has been done then.
+    fn describe(&self, attributes: &BTreeMap<String, String>) -> Result<String, Failure>;
+
+    /// Exports.
+    ///
+    /// # Cancel
+    /// When `cancelled` completes first, returns a `Cancelled` failure; blobs already made stay usable.
+    async fn export(
+        &self,
+        request: ExportRequest,
+        events: Events,
+        cancelled: Cancelled,
+    ) -> Result<ExportResponse, Failure>;
+}
+
+/// What to export.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExportRequest {
+    /// Position of this exporter in the client's request.
+    pub index: u32,
+    /// The client's attributes (parity sheet C2).
+    pub attributes: BTreeMap<String, String>,
+    /// One part a platform, pinned by the caller.
+    pub parts: Vec<ExportPart>,
+    /// The frontend's metadata.
+    pub metadata: BTreeMap<String, Bytes>,
+    /// Sessions that take the output and give credentials, the best first.
+    pub sessions: Vec<SessionId>,
+    /// The time of the export in nanoseconds since 1970, for what has no other.
+    pub now_ns: u64,
+}
+
+/// One platform's part of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportPart {
+    /// Platform id such as `linux/arm64`, `None` for a single result.
+    pub platform: Option<String>,
+    /// The file system, `None` when it is empty.
+    pub result: Option<ResultId>,
+}
+
+/// What the client is told, such as `containerimage.digest`.
+pub type ExportResponse = BTreeMap<String, String>;

@@ -1,0 +1,51 @@
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::Events;
+use super::bridge::{ImageQuery, ResolvedImage};
+use crate::model::{Failure, ResultId, SessionId};
+
+/// Looks into results and images without running anything. All paths are confined to the result.
+#[async_trait]
+pub trait ResultFiles: Send + Sync {
+    /// Reads a regular file.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file, `InvalidInput` when it is not a regular file or too large.
+    async fn read_file(&self, request: ReadFileRequest) -> Result<Bytes, Failure>;
+
+    /// Lists a directory, sorted by name; `include_pattern` empty lists all.
+    async fn read_dir(
+        &self,
+        result: &ResultId,
+        path: &str,
+        include_pattern: &str,
+    ) -> Result<Vec<FileStat>, Failure>;
+
+    /// Describes one path, not following a link at its end.
+    async fn stat_file(&self, result: &ResultId, path: &str) -> Result<FileStat, Failure>;
+
+    /// Finds an image's digest and configuration.
+    async fn resolve_image(
+        &self,
+        query: &ImageQuery,
+        sessions: &[SessionId],
+        events: Events,
+    ) -> Result<ResolvedImage, Failure>;
+}
+
+/// A file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadFileRequest {
+    /// The result.
+    pub result: ResultId,
+    /// Path inside it; links are followed inside it.
+    pub path: String,
+    /// Bytes to read; all when `None`.
+    pub range: Option<Range<u64>>,
+}
+
+/// One file's description: fsutil's `Stat`.
+pub type FileStat = cooper_proto::fsutil::Stat;

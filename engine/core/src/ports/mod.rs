@@ -1,0 +1,44 @@
+//! What the engine needs from the world, one trait a need.
+//!
+//! Arguments are plain data from [`crate::model`], so that an implementation on another machine is a codec and not a
+//! second design. Futures are `Send` and do nothing until polled. Unless a method says otherwise, dropping its
+//! future is a fault of the caller: give it a [`Cancelled`] and wait.
+
+mod bridge;
+mod cache;
+mod exporter;
+mod files;
+mod frontend;
+mod session;
+mod worker;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::model::OpEvent;
+
+pub use bridge::{Bridge, ImageQuery, RefId, ResolveMode, ResolvedImage};
+pub use cache::{CacheStore, CachedResult, InputKey, KeyQuery, LookupAnswer};
+pub use exporter::{ExportPart, ExportRequest, ExportResponse, Exporter};
+pub use files::{FileStat, ReadFileRequest, ResultFiles};
+pub use frontend::{Frontend, FrontendPart, FrontendRequest, FrontendResult};
+pub use session::{
+    ChunkSink, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, PacketStream,
+    Session, Sessions,
+};
+pub use worker::{
+    ContentKeyRequest, OpOutcome, OpRequest, SourceKey, SourceKeyRequest, Worker, WorkerInfo,
+};
+
+/// Completes when the work it was given to should stop. Never completes when the work is wanted to its end.
+pub type Cancelled = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Receives what happens inside an op, in order. Calls are cheap and never block.
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn emit(&self, event: OpEvent);
+}
+
+/// A shared [`EventSink`].
+pub type Events = Arc<dyn EventSink>;

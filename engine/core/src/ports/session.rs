@@ -1,0 +1,121 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cooper_proto::fsutil;
+
+use crate::model::{Failure, SessionId};
+
+/// Finds the sessions that are attached now.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// The session, waiting a few seconds for one that has not attached yet.
+    ///
+    /// # Errors
+    /// `Infrastructure` when it did not come or has gone.
+    async fn session(&self, id: &SessionId) -> Result<Arc<dyn Session>, Failure>;
+}
+
+/// The client's side of a build: its files, secrets, credentials and the places its outputs go to.
+///
+/// A client in this process is a plain object; one behind a connection speaks the session services of the wire.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// The session's id.
+    fn id(&self) -> &SessionId;
+
+    /// A name that several sessions of one client share, so that a directory sent once is not sent again; may be empty.
+    fn shared_key(&self) -> &str;
+
+    /// Opens a directory that the client offers under a name.
+    ///
+    /// # Errors
+    /// `NotFound` when the client offers no directory of that name.
+    async fn local_dir(&self, name: &str, filter: &DirFilter) -> Result<LocalDir, Failure>;
+
+    /// A secret's value, `None` when the client has no secret of that id. Never logged, stored or hashed.
+    async fn secret(&self, id: &str) -> Result<Option<Bytes>, Failure>;
+
+    /// Name and password for a registry host, `None` for anonymous.
+    async fn credentials(&self, host: &str) -> Result<Option<Credentials>, Failure>;
+
+    /// Opens the place that an export goes to.
+    async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure>;
+}
+
+/// What of a directory is wanted (parity sheet D, FileSync request metadata). Empty lists mean no restriction.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DirFilter {
+    /// Only what matches one of these.
+    pub include_patterns: Vec<String>,
+    /// Nothing that matches these, as in a `.dockerignore`.
+    pub exclude_patterns: Vec<String>,
+    /// These paths and what their links lead to; may hold wildcards.
+    pub follow_paths: Vec<String>,
+}
+
+/// A client's directory.
+pub enum LocalDir {
+    /// On a disk that the worker shares: read in place.
+    OnDisk(PathBuf),
+    /// At the other end of a DiffCopy stream, filters already sent; the worker is the receiver.
+    Remote(Box<dyn PacketStream>),
+}
+
+/// One DiffCopy conversation (parity sheet D, fsutil packets).
+#[async_trait]
+pub trait PacketStream: Send {
+    /// Sends a packet.
+    async fn send(&mut self, packet: fsutil::Packet) -> Result<(), Failure>;
+    /// The next packet, `None` at the end of the stream.
+    async fn receive(&mut self) -> Result<Option<fsutil::Packet>, Failure>;
+}
+
+/// A one-way stream of bytes to the client.
+#[async_trait]
+pub trait ChunkSink: Send {
+    /// Sends a chunk, waiting while the client is behind.
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Failure>;
+    /// Ends the stream and waits until the client has it all.
+    async fn finish(self: Box<Self>) -> Result<(), Failure>;
+}
+
+/// What an exporter wants to send.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExportTargetRequest {
+    /// Position of the exporter in the request.
+    pub exporter: u32,
+    /// Whether files are sent (`true`) or one stream of bytes.
+    pub directory: bool,
+    /// What the client is told of the stream (`exporter-md-*`).
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Where an export goes.
+pub enum ExportTarget {
+    /// A directory on a disk that the worker shares. Paths below it are the client's and are confined.
+    Directory(PathBuf),
+    /// A directory at the other end of a DiffCopy stream; the worker is the sender.
+    RemoteDirectory(Box<dyn PacketStream>),
+    /// One stream of bytes.
+    Stream(Box<dyn ChunkSink>),
+}
+
+/// Name and password for a registry.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// User name; empty when `secret` is an identity token.
+    pub username: String,
+    /// Password or identity token.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}

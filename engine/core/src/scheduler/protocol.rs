@@ -1,0 +1,197 @@
+//! The closed set of events that reach the scheduler and of instructions that leave it.
+//!
+//! Calling contract:
+//! 1. Only the driver owns the scheduler; it calls `handle` with one stimulus at a time and the current time.
+//! 2. It performs the returned instructions in order. Each [`Instruction::Perform`] is answered by exactly one
+//!    [`Stimulus::Done`] with the same task, also after a cancel.
+//! 3. Each [`Stimulus::Wanted`] is answered by exactly one [`Instruction::Answer`].
+//! 4. Every result that a `Done` carried belongs to the scheduler until it says [`Instruction::Release`].
+
+use std::sync::Arc;
+
+use cooper_proto::Digest;
+
+use crate::cachekey::MissReason;
+use crate::graph::{Graph, Vertex};
+use crate::model::{
+    CacheKeyId, ContentSelector, Edge, Failure, JobId, Pin, RequestId, ResultId, TaskId,
+};
+use crate::ports::{CachedResult, KeyQuery, LookupAnswer, OpOutcome, SourceKey};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Stimulus {
+    /// A job asks for one output; its graph is merged with those that run already. The scheduler may see the same
+    /// edge wanted by many requests and jobs.
+    Wanted {
+        /// The question.
+        request: RequestId,
+        /// Who asks.
+        job: JobId,
+        /// A checked graph that has the edge.
+        graph: Arc<Graph>,
+        /// The output.
+        edge: Edge,
+    },
+    /// A request is no longer of interest. It is still answered, with a `Cancelled` failure.
+    Abandoned {
+        /// The question.
+        request: RequestId,
+    },
+    /// A job is over: its open requests are abandoned and what only it needed is let go.
+    JobClosed {
+        /// The job.
+        job: JobId,
+    },
+    /// A task is finished.
+    Done {
+        /// The task.
+        task: TaskId,
+        /// How it went.
+        done: WorkDone,
+    },
+}
+
+/// Something that the driver must do.
+#[derive(Debug)]
+pub enum Instruction {
+    /// Start a piece of work; concurrency limits are the driver's.
+    Perform {
+        /// Its name.
+        task: TaskId,
+        /// The jobs that want it now: whose sessions it may use, who sees its log.
+        jobs: Vec<JobId>,
+        /// What to do.
+        work: Work,
+    },
+    /// Stop a piece of work early. Its `Done` still comes.
+    Cancel {
+        /// The task.
+        task: TaskId,
+    },
+    /// Another job takes an interest in a task that runs (or one loses it): its log goes to these jobs from now on.
+    Audience {
+        /// The task.
+        task: TaskId,
+        /// All jobs that want it now.
+        jobs: Vec<JobId>,
+    },
+    /// Tell a job of a change at one of its vertices.
+    Report {
+        /// Who is told.
+        job: JobId,
+        /// The vertex.
+        vertex: Arc<Vertex>,
+        /// The change.
+        report: Report,
+    },
+    /// Answer a request.
+    Answer {
+        /// The question.
+        request: RequestId,
+        /// The answer. A result in it is the scheduler's: it stays pinned until the job is closed.
+        answer: Answer,
+    },
+    /// Give up the pins that the scheduler holds, one for each mention.
+    Release {
+        /// The results.
+        results: Vec<ResultId>,
+    },
+}
+
+/// A piece of work for the driver.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Ask the worker for a source's key.
+    SourceKey {
+        /// The source.
+        vertex: Arc<Vertex>,
+        /// Which of its keys.
+        index: u32,
+        /// What index 0 resolved to.
+        pin: Option<Pin>,
+    },
+    /// Ask the cache store for keys.
+    Lookup {
+        /// The question.
+        query: KeyQuery,
+    },
+    /// List the results under keys, those of the first key first.
+    Results {
+        /// The keys.
+        keys: Vec<CacheKeyId>,
+    },
+    /// Pin a result that a cache record named (`Worker::retain`).
+    Load {
+        /// The result.
+        result: ResultId,
+    },
+    /// Digest an input's contents.
+    ContentKey {
+        /// The input's result.
+        result: ResultId,
+        /// What to look at.
+        selectors: Vec<ContentSelector>,
+    },
+    /// Run an op.
+    Run {
+        /// The vertex.
+        vertex: Arc<Vertex>,
+        /// Results of its inputs, in the op's order.
+        inputs: Vec<ResultId>,
+        /// What the source resolved to.
+        pin: Option<Pin>,
+    },
+    /// Record results under keys, durably.
+    Save {
+        /// For each output that has a result: its query and the result.
+        records: Vec<(KeyQuery, Option<ResultId>)>,
+    },
+    /// Forget a result that could not be loaded.
+    Forget {
+        /// The result.
+        result: ResultId,
+    },
+}
+
+/// How a piece of work went. The variant matches that of the [`Work`].
+#[derive(Debug, Clone)]
+pub enum WorkDone {
+    /// Of `SourceKey`.
+    SourceKey(Result<SourceKey, Failure>),
+    /// Of `Lookup`.
+    Lookup(Result<LookupAnswer, Failure>),
+    /// Of `Results`.
+    Results(Result<Vec<CachedResult>, Failure>),
+    /// Of `Load`: whether the result is there and now pinned.
+    Load(bool),
+    /// Of `ContentKey`.
+    ContentKey(Result<Digest, Failure>),
+    /// Of `Run`.
+    Run(OpOutcome),
+    /// Of `Save`: the keys, in the records' order.
+    Save(Result<Vec<CacheKeyId>, Failure>),
+    /// Of `Forget`.
+    Forget,
+}
+
+/// A change at a vertex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Work on it began (resolving its source, or running it).
+    Started,
+    /// It is done: run, or found in a cache.
+    Completed {
+        /// Whether its result came from a cache.
+        cached: bool,
+        /// Why the cache did not serve it, when it ran.
+        miss: Option<MissReason>,
+    },
+    /// It failed.
+    Failed(Failure),
+    /// It was stopped because nobody wants it any more.
+    Cancelled,
+}
+
+/// The answer to a request.
+pub type Answer = Result<ResultId, Failure>;
