@@ -3,7 +3,7 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 /// All files, in reading order. Imports are found by their paths below `proto/`.
-const FILES: &[&str] = &["ops.proto"];
+const FILES: &[&str] = &["ops.proto", "fsutil.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .bytes(".moby.buildkit.v1.BytesMessage")
+        .bytes(".fsutil.types.Packet.data")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 //!
 //! Main types: [`pb::Definition`] and [`pb::Op`] (LLB), [`Digest`].
 
+pub mod fsutil;
 pub mod pb;
 
 mod digest;
