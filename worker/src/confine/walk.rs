@@ -1,0 +1,133 @@
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::error::ConfineError;
+use super::metadata::Metadata;
+use super::node::Node;
+use super::resolve::Last;
+use super::root::Root;
+
+/// One name in a directory, with what `lstat` says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name, without its directory.
+    pub name: OsString,
+    /// Of the entry itself; a link is not followed.
+    pub metadata: Metadata,
+}
+
+/// What a visitor wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visit {
+    /// Go into the directory, if it is one.
+    Enter,
+    /// Leave out what is below.
+    Skip,
+}
+
+impl Root {
+    /// The entries of the directory at `path`.
+    ///
+    /// # Shape
+    /// Ordered by the names' bytes; without `.` and `..`. An entry that vanished meanwhile is left out.
+    ///
+    /// # Errors
+    /// Where it is not a directory or cannot be read.
+    pub fn read_dir(&self, path: &Path) -> Result<Vec<DirEntry>, ConfineError> {
+        let dir = self.resolve(path, Last::Follow)?.open_dir()?;
+        let fail = |errno| ConfineError::system("list", path, errno);
+        let mut entries = Vec::new();
+        for name in sorted_names(dir.as_fd()).map_err(fail)? {
+            match open_entry(&dir, &name) {
+                Err(Errno::NOENT) => {}
+                fd => {
+                    let metadata = Node::new(fd.map_err(fail)?, path).metadata()?;
+                    entries.push(DirEntry { name, metadata });
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Visits all that is below the directory at `path`, each directory before its content.
+    ///
+    /// # Shape
+    /// Depth first, the entries of one directory ordered by their names' bytes; paths are relative to `path`. The object at
+    /// `path` itself is not visited. No link is followed.
+    ///
+    /// # Errors
+    /// The visitor's, or where something cannot be read.
+    pub fn walk<E: From<ConfineError>>(
+        &self,
+        path: &Path,
+        mut visitor: impl FnMut(&Path, &Node, &Metadata) -> Result<Visit, E>,
+    ) -> Result<(), E> {
+        let top = self.resolve(path, Last::Follow)?.open_dir()?;
+        let mut levels = vec![Level::read(top, PathBuf::new())?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            let here = level.path.join(&name);
+            let fd = open_entry(&level.dir, &name)
+                .map_err(|errno| ConfineError::system("visit", &here, errno))?;
+            let node = Node::new(fd, &here);
+            let metadata = node.metadata()?;
+            if visitor(&here, &node, &metadata)? == Visit::Enter && metadata.is_dir() {
+                levels.push(Level::read(node.open_dir()?, here)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Level {
+    dir: OwnedFd,
+    path: PathBuf,
+    names: std::vec::IntoIter<OsString>,
+}
+
+impl Level {
+    fn read(dir: OwnedFd, path: PathBuf) -> Result<Self, ConfineError> {
+        let names = sorted_names(dir.as_fd())
+            .map_err(|errno| ConfineError::system("list", &path, errno))?;
+        Ok(Self {
+            dir,
+            path,
+            names: names.into_iter(),
+        })
+    }
+}
+
+fn open_entry(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(
+        dir,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// The names in an open directory, ordered by their bytes.
+pub(super) fn sorted_names(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut names = Vec::new();
+    rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
