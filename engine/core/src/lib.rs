@@ -4,11 +4,13 @@
 //! randomness; the traits in [`ports`] name what the engine needs from the world and others implement them.
 //!
 //! * [`model`]: ids and plain data that cross every seam.
+//! * [`patterns`]: ignore patterns and wildcards as Docker's clients know them.
 //! * [`ports`]: the traits that the engine needs from the world.
 //! * [`scheduler`]: a state machine from stimuli to instructions.
 
 pub mod cachekey;
 pub mod graph;
 pub mod model;
+pub mod patterns;
 pub mod ports;
 pub mod scheduler;
