@@ -35,6 +35,10 @@ pub use generated::{
     pb, stack,
 };
 
+pub mod oci;
+pub mod platform;
+pub mod reference;
+
 mod digest;
 
 pub use digest::{Algorithm, Digest, ParseDigestError};
