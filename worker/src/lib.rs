@@ -1,3 +1,5 @@
 //! placeholder
 
 pub mod confine;
+pub mod mount;
+mod sys;

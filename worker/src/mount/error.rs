@@ -1,0 +1,32 @@
+use std::path::PathBuf;
+
+/// Why a mount could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot mount {what}: {step}: {source}")]
+pub struct MountError {
+    /// What was to be mounted, in words.
+    pub what: String,
+    /// The call that failed.
+    pub step: &'static str,
+    /// The kernel's answer.
+    #[source]
+    pub source: std::io::Error,
+}
+
+impl MountError {
+    pub(crate) fn new(
+        what: impl Into<String>,
+        step: &'static str,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            step,
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn of_path(path: &std::path::Path) -> String {
+        PathBuf::from(path).display().to_string()
+    }
+}

@@ -1,0 +1,39 @@
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Properties of a mount (not of its file system).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct MountAttributes(u64);
+
+impl MountAttributes {
+    pub(crate) const READ_ONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
+}
+
+/// Sets attributes of the mount that `mount` is the root of; those not named stay as they are.
+///
+/// # Errors
+/// Where `mount_setattr` fails; `Unsupported` before Linux 5.12.
+pub(crate) fn set_mount_attributes(mount: impl AsFd, set: MountAttributes) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set.0,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a NUL-terminated constant, and `attributes` outlives the call, which only reads it.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH as libc::c_uint,
+            std::ptr::from_ref(&attributes),
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
