@@ -1,1 +1,26 @@
-//! placeholder
+//! Runs builds: asks frontends, drives the scheduler, performs its instructions on a worker, follows progress, exports
+//! results, and serves all of it over BuildKit's protocol.
+//!
+//! What it does not do: decide what happens next (that is [`cooper_core::scheduler`]), touch a container, a file system
+//! or a registry (those are behind [`cooper_core::ports`]), or read a clock or the environment (they are given).
+//!
+//! * [`Engine`]: made of [`EngineParts`]; solves [`job::SolveSpec`]s.
+//! * [`session::SessionRegistry`]: where clients attach.
+//! * [`progress`], [`history`]: what happens and what happened.
+
+mod engine;
+
+pub mod history;
+pub mod job;
+pub mod progress;
+pub mod session;
+
+mod bridge;
+mod clock;
+mod driver;
+mod export;
+mod limits;
+
+pub use clock::Clock;
+pub use engine::{Engine, EngineParts};
+pub use limits::Limits;

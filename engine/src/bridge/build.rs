@@ -1,0 +1,122 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cooper_core::model::{Failure, ResultId, Warning};
+use cooper_core::ports::{Bridge, FileStat, ImageQuery, ReadFileRequest, RefId, ResolvedImage};
+use cooper_proto::pb;
+use tokio::sync::OnceCell;
+
+use super::images::Images;
+use super::load::load;
+use super::references::{Reference, References};
+use crate::engine::Parts;
+use crate::job::Job;
+
+/// The engine as one build's frontends see it.
+#[derive(Debug)]
+pub(crate) struct BuildBridge {
+    parts: Arc<Parts>,
+    job: Arc<Job>,
+    references: References,
+    images: Images,
+}
+
+impl BuildBridge {
+    /// The bridge of a build that has no results yet.
+    pub(crate) fn new(parts: Arc<Parts>, job: Arc<Job>) -> Self {
+        Self {
+            parts,
+            job,
+            references: References::default(),
+            images: Images::default(),
+        }
+    }
+
+    /// What a named result is made by.
+    pub(crate) fn reference(&self, id: &RefId) -> Result<Arc<Reference>, Failure> {
+        self.references.get(id)
+    }
+
+    /// Computes a named result. It stays whole until the build is closed.
+    pub(crate) async fn result(&self, id: &RefId) -> Result<ResultId, Failure> {
+        let reference = self.references.get(id)?;
+        let Some(edge) = reference.graph.target.clone() else {
+            return Ok(ResultId::scratch());
+        };
+        reference
+            .result
+            .get_or_init(|| {
+                let graph = Arc::clone(&reference.graph);
+                self.parts.driver.want(&self.job.id, graph, edge)
+            })
+            .await
+            .clone()
+    }
+
+    /// Lists a folder of a named result, running what it needs first.
+    pub(crate) async fn read_dir(
+        &self,
+        id: &RefId,
+        path: &str,
+        include_pattern: &str,
+    ) -> Result<Vec<FileStat>, Failure> {
+        let result = self.result(id).await?;
+        self.parts
+            .files
+            .read_dir(&result, path, include_pattern)
+            .await
+    }
+}
+
+#[async_trait]
+impl Bridge for BuildBridge {
+    async fn solve(&self, definition: pb::Definition) -> Result<RefId, Failure> {
+        let graph = load(&definition)?;
+        self.job.entitlements.check(&graph)?;
+        let reference = Reference {
+            definition,
+            graph: Arc::new(graph),
+            result: OnceCell::new(),
+        };
+        self.references
+            .add(reference, self.parts.limits.refs_per_build)
+    }
+
+    async fn evaluate(&self, result: &RefId) -> Result<(), Failure> {
+        self.result(result).await.map(drop)
+    }
+
+    async fn read_file(
+        &self,
+        result: &RefId,
+        path: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Bytes, Failure> {
+        let result = self.result(result).await?;
+        let request = ReadFileRequest {
+            result,
+            path: path.to_owned(),
+            range,
+        };
+        self.parts.files.read_file(request).await
+    }
+
+    async fn stat_file(&self, result: &RefId, path: &str) -> Result<FileStat, Failure> {
+        let result = self.result(result).await?;
+        self.parts.files.stat_file(&result, path).await
+    }
+
+    async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure> {
+        self.images.resolve(&self.parts, &self.job, query).await
+    }
+
+    async fn warn(&self, warning: Warning) {
+        self.job.log.warn(None, &warning);
+    }
+
+    fn platforms(&self) -> Vec<pb::Platform> {
+        self.parts.worker.info().platforms
+    }
+}

@@ -1,0 +1,8 @@
+//! How frontends ask the engine back while they convert.
+
+mod build;
+mod images;
+mod load;
+mod references;
+
+pub(crate) use build::BuildBridge;

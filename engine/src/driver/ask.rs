@@ -1,0 +1,138 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cooper_core::graph::Graph;
+use cooper_core::model::{Edge, Failure, FailureKind, JobId, RequestId, SessionId};
+use cooper_core::ports::{CacheStore, Worker};
+use cooper_core::scheduler::Answer;
+use tokio::sync::{mpsc, oneshot};
+
+use super::perform::World;
+use super::turn::{Command, Turn};
+use super::{Permits, Task, Tasks};
+use crate::Clock;
+use crate::progress::JobLog;
+
+/// What the driver must know of a build.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    /// Where the build's progress goes.
+    pub(crate) log: Arc<JobLog>,
+    /// The sessions that work for it may use, the best first.
+    pub(crate) sessions: Vec<SessionId>,
+    /// How many of its steps may run at a time.
+    pub(crate) steps: Permits,
+}
+
+/// What a driver works with.
+pub(crate) struct DriverParts {
+    pub(crate) worker: Arc<dyn Worker>,
+    pub(crate) cache: Arc<dyn CacheStore>,
+    /// How many steps the worker runs at a time.
+    pub(crate) steps: Permits,
+    pub(crate) clock: Clock,
+}
+
+/// The way to ask the one task that owns the scheduler.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    commands: mpsc::UnboundedSender<Command>,
+    requests: AtomicU64,
+}
+
+impl Driver {
+    /// Starts the driver's task, which ends after [`Driver::stop`].
+    pub(crate) fn start(parts: DriverParts, tasks: &Tasks) -> (Self, Task<()>) {
+        let (commands, received) = mpsc::unbounded_channel();
+        let world = World {
+            worker: parts.worker,
+            cache: parts.cache,
+            steps: parts.steps,
+        };
+        let turn = Turn::new(world, parts.clock, tasks.clone(), commands.clone());
+        let task = tasks.spawn("the driver", turn.run(received));
+        let driver = Self {
+            commands,
+            requests: AtomicU64::new(1),
+        };
+        (driver, task)
+    }
+
+    /// Makes a build known. Comes before its first request.
+    pub(crate) fn open(&self, job: JobId, seat: Seat) {
+        self.send(Command::Open { job, seat });
+    }
+
+    /// Asks for one output of a checked graph.
+    ///
+    /// # Cancel
+    /// Dropping the future abandons the request; work that nobody else wants is stopped.
+    pub(crate) async fn want(&self, job: &JobId, graph: Arc<Graph>, edge: Edge) -> Answer {
+        let request = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Want {
+            request,
+            job: job.clone(),
+            graph,
+            edge,
+            reply,
+        });
+        let guard = Abandon {
+            driver: self,
+            request,
+            armed: true,
+        };
+        let answer = answer.await;
+        guard.disarm();
+        answer.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Ends a build: its open requests are abandoned, what only it needed is stopped, and this returns when all of that
+    /// is cleaned up.
+    pub(crate) async fn close(&self, job: &JobId) {
+        let (done, closed) = oneshot::channel();
+        self.send(Command::Close {
+            job: job.clone(),
+            done,
+        });
+        // An error means that the driver has stopped, and with it all work.
+        let _stopped = closed.await;
+    }
+
+    /// Lets the driver's task end once no work is under way.
+    pub(crate) fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    fn send(&self, command: Command) {
+        // Who waits for an answer sees that the driver is gone; the rest needs nothing from it any more.
+        let _unheard = self.commands.send(command);
+    }
+}
+
+/// Gives up a request unless it was answered.
+struct Abandon<'a> {
+    driver: &'a Driver,
+    request: RequestId,
+    armed: bool,
+}
+
+impl Abandon<'_> {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.driver.send(Command::Abandon {
+                request: self.request,
+            });
+        }
+    }
+}
+
+fn gone() -> Failure {
+    Failure::new(FailureKind::Cancelled, "the engine is shutting down")
+}

@@ -1,0 +1,16 @@
+//! Owns the scheduler and performs what it says.
+//!
+//! One task selects commands and applies them synchronously ([`turn`]); everything that takes time runs in tasks of
+//! its own ([`tasks`], the one place that spawns) and comes back as a command. The scheduler's state is therefore
+//! never seen half-changed, and a panic in a piece of work is a failure of that piece alone.
+
+mod ask;
+mod perform;
+mod permits;
+mod scheduler;
+mod tasks;
+mod turn;
+
+pub(crate) use ask::{Driver, DriverParts, Seat};
+pub(crate) use permits::Permits;
+pub(crate) use tasks::{Task, Tasks, contain};

@@ -1,0 +1,211 @@
+use std::sync::Arc;
+
+use cooper_core::graph::Vertex;
+use cooper_core::model::{CacheKeyId, Failure, FailureKind, Pin, ResultId, SessionId};
+use cooper_core::ports::{
+    CacheStore, ContentKeyRequest, Events, KeyQuery, OpOutcome, OpRequest, SourceKeyRequest, Worker,
+};
+use cooper_core::scheduler::{Work, WorkDone};
+use tokio_util::sync::CancellationToken;
+
+use super::Permits;
+
+/// The world as pieces of work see it.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) worker: Arc<dyn Worker>,
+    pub(super) cache: Arc<dyn CacheStore>,
+    /// How many steps the worker runs at a time.
+    pub(super) steps: Permits,
+}
+
+/// What a piece of work may use.
+pub(super) struct Tools {
+    pub(super) sessions: Vec<SessionId>,
+    pub(super) events: Events,
+    pub(super) cancel: CancellationToken,
+    /// How many steps the build that asked first runs at a time.
+    pub(super) steps: Permits,
+}
+
+/// Which variant of [`WorkDone`] answers a piece of work.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum WorkKind {
+    SourceKey,
+    Lookup,
+    Results,
+    Load,
+    ContentKey,
+    Run,
+    Save,
+    Forget,
+}
+
+impl From<&Work> for WorkKind {
+    fn from(work: &Work) -> Self {
+        match work {
+            Work::SourceKey { .. } => Self::SourceKey,
+            Work::Lookup { .. } => Self::Lookup,
+            Work::Results { .. } => Self::Results,
+            Work::Load { .. } => Self::Load,
+            Work::ContentKey { .. } => Self::ContentKey,
+            Work::Run { .. } => Self::Run,
+            Work::Save { .. } => Self::Save,
+            Work::Forget { .. } => Self::Forget,
+        }
+    }
+}
+
+impl WorkKind {
+    /// What panics and logs call the work.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::SourceKey => "resolving a source",
+            Self::Lookup | Self::Results => "asking the cache",
+            Self::Load => "loading a cached result",
+            Self::ContentKey => "digesting contents",
+            Self::Run => "running a step",
+            Self::Save => "saving to the cache",
+            Self::Forget => "forgetting a cached result",
+        }
+    }
+
+    /// The answer to work that could not be done.
+    pub(super) fn failed(self, failure: Failure) -> WorkDone {
+        match self {
+            Self::SourceKey => WorkDone::SourceKey(Err(failure)),
+            Self::Lookup => WorkDone::Lookup(Err(failure)),
+            Self::Results => WorkDone::Results(Err(failure)),
+            Self::Load => WorkDone::Load(false),
+            Self::ContentKey => WorkDone::ContentKey(Err(failure)),
+            Self::Run => WorkDone::Run(OpOutcome::Failed(failure)),
+            Self::Save => WorkDone::Save(Err(failure)),
+            Self::Forget => WorkDone::Forget,
+        }
+    }
+}
+
+/// Does one piece of work to its end.
+///
+/// # Cancel
+/// By `tools.cancel`; what was begun is cleaned up before this returns.
+pub(super) async fn perform(world: World, work: Work, tools: Tools) -> WorkDone {
+    match work {
+        Work::SourceKey { vertex, index, pin } => {
+            WorkDone::SourceKey(source_key(&world, &vertex, index, pin, tools).await)
+        }
+        Work::Lookup { query } => WorkDone::Lookup(world.cache.lookup(&query).await),
+        Work::Results { keys } => WorkDone::Results(results(&world, &keys).await),
+        Work::Load { result } => WorkDone::Load(world.worker.retain(&result).await),
+        Work::ContentKey { result, selectors } => {
+            let asked = world
+                .worker
+                .content_key(ContentKeyRequest { result, selectors });
+            WorkDone::ContentKey(unless_cancelled(&tools.cancel, asked).await)
+        }
+        Work::Run {
+            vertex,
+            inputs,
+            pin,
+        } => WorkDone::Run(run(&world, &vertex, inputs, pin, tools).await),
+        Work::Save { records } => WorkDone::Save(save(&world, records).await),
+        Work::Forget { result } => {
+            if let Err(failure) = world.cache.forget(&result).await {
+                tracing::warn!(%result, %failure, "a result that is gone could not be forgotten");
+            }
+            WorkDone::Forget
+        }
+    }
+}
+
+async fn source_key(
+    world: &World,
+    vertex: &Vertex,
+    index: u32,
+    pin: Option<Pin>,
+    tools: Tools,
+) -> Result<cooper_core::ports::SourceKey, Failure> {
+    let request = SourceKeyRequest {
+        vertex: vertex.digest.clone(),
+        op: Arc::clone(&vertex.op),
+        index,
+        pin,
+        sessions: tools.sessions,
+    };
+    let asked = world.worker.source_key(request, tools.events);
+    unless_cancelled(&tools.cancel, asked)
+        .await
+        .map_err(|failure| blame(failure, vertex))
+}
+
+async fn results(
+    world: &World,
+    keys: &[CacheKeyId],
+) -> Result<Vec<cooper_core::ports::CachedResult>, Failure> {
+    let mut all = Vec::new();
+    for key in keys {
+        all.extend(world.cache.results(key).await?);
+    }
+    Ok(all)
+}
+
+async fn save(
+    world: &World,
+    records: Vec<(KeyQuery, Option<ResultId>)>,
+) -> Result<Vec<CacheKeyId>, Failure> {
+    let mut keys = Vec::new();
+    for (query, result) in records {
+        keys.push(world.cache.save(&query, result.as_ref()).await?);
+    }
+    Ok(keys)
+}
+
+async fn run(
+    world: &World,
+    vertex: &Vertex,
+    inputs: Vec<ResultId>,
+    pin: Option<Pin>,
+    tools: Tools,
+) -> OpOutcome {
+    let permit = tokio::select! {
+        permit = Permits::acquire([&tools.steps, &world.steps]) => permit,
+        () = tools.cancel.cancelled() => return OpOutcome::Cancelled,
+    };
+    let request = OpRequest {
+        vertex: vertex.digest.clone(),
+        op: Arc::clone(&vertex.op),
+        name: vertex.name.clone(),
+        inputs,
+        pin,
+        sessions: tools.sessions,
+        resources: vertex.resources.clone(),
+    };
+    let cancelled = Box::pin(tools.cancel.cancelled_owned());
+    let outcome = world.worker.run(request, tools.events, cancelled).await;
+    drop(permit);
+    match outcome {
+        OpOutcome::Failed(failure) => OpOutcome::Failed(blame(failure, vertex)),
+        OpOutcome::Fault(failure) => OpOutcome::Fault(blame(failure, vertex)),
+        other @ (OpOutcome::Success(_) | OpOutcome::Cancelled) => other,
+    }
+}
+
+/// Says which vertex a failure is of and which lines of the build's source made it.
+fn blame(failure: Failure, vertex: &Vertex) -> Failure {
+    let mut failure = failure.of_vertex(&vertex.digest);
+    if failure.locations.is_empty() {
+        failure.locations.clone_from(&vertex.locations);
+    }
+    failure
+}
+
+/// Waits for a question whose future may be dropped.
+async fn unless_cancelled<T>(
+    cancel: &CancellationToken,
+    asked: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        answer = asked => answer,
+        () = cancel.cancelled() => Err(Failure::new(FailureKind::Cancelled, "the build was cancelled")),
+    }
+}

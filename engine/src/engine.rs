@@ -1,0 +1,196 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::ports::{CacheStore, Exporter, Frontend, ResultFiles, Worker};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::{Driver, DriverParts, Permits, Task, Tasks};
+use crate::history::{History, Record};
+use crate::job::{self, JobRegistry, Running, SolveOutcome, SolveSpec};
+use crate::progress::{self, StatusStream};
+use crate::session::SessionRegistry;
+use crate::{Clock, Limits};
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// Performs ops.
+    pub worker: Arc<dyn Worker>,
+    /// Remembers results.
+    pub cache: Arc<dyn CacheStore>,
+    /// Looks into results and images.
+    pub files: Arc<dyn ResultFiles>,
+    /// Frontends, found by their names.
+    pub frontends: Vec<Arc<dyn Frontend>>,
+    /// Exporters, found by their kinds.
+    pub exporters: Vec<Arc<dyn Exporter>>,
+    /// Where clients attach; the worker asks the same.
+    pub sessions: SessionRegistry,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Folder for logs and records; made when it is not there. Nobody else writes there.
+    pub state: PathBuf,
+    /// Bounds on what clients can make the engine do.
+    pub limits: Limits,
+    /// What builds may ask for beyond the ordinary: `network.host`, `security.insecure`, `device`.
+    pub allowed_entitlements: BTreeSet<String>,
+    /// Cooper's version, for who asks.
+    pub version: String,
+}
+
+/// Runs builds. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    parts: Arc<Parts>,
+    driver: Arc<Mutex<Option<Task<()>>>>,
+}
+
+/// What the engine's own modules share.
+pub(crate) struct Parts {
+    pub(crate) worker: Arc<dyn Worker>,
+    pub(crate) files: Arc<dyn ResultFiles>,
+    pub(crate) frontends: BTreeMap<String, Arc<dyn Frontend>>,
+    pub(crate) exporters: BTreeMap<String, Arc<dyn Exporter>>,
+    pub(crate) sessions: SessionRegistry,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
+    pub(crate) allowed_entitlements: BTreeSet<String>,
+    pub(crate) version: String,
+    pub(crate) tasks: Tasks,
+    pub(crate) driver: Driver,
+    pub(crate) jobs: JobRegistry,
+    pub(crate) history: History,
+    /// Completes when no build may begin any more.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Engine {
+    /// Starts an engine. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// `Infrastructure` when the state folder cannot be used.
+    pub fn new(parts: EngineParts) -> Result<Self, Failure> {
+        let history = History::open(&parts.state, &parts.limits, parts.clock.clone())?;
+        let tasks = Tasks::default();
+        let (driver, task) = Driver::start(
+            DriverParts {
+                worker: Arc::clone(&parts.worker),
+                cache: parts.cache,
+                steps: Permits::new(parts.limits.steps_per_worker),
+                clock: parts.clock.clone(),
+            },
+            &tasks,
+        );
+        let frontends = parts.frontends.into_iter();
+        let exporters = parts.exporters.into_iter();
+        Ok(Self {
+            parts: Arc::new(Parts {
+                worker: parts.worker,
+                files: parts.files,
+                frontends: frontends.map(|f| (f.name().to_owned(), f)).collect(),
+                exporters: exporters.map(|e| (e.kind().to_owned(), e)).collect(),
+                sessions: parts.sessions,
+                clock: parts.clock,
+                limits: parts.limits,
+                allowed_entitlements: parts.allowed_entitlements,
+                version: parts.version,
+                tasks,
+                driver,
+                jobs: JobRegistry::default(),
+                history,
+                stopping: CancellationToken::new(),
+            }),
+            driver: Arc::new(Mutex::new(Some(task))),
+        })
+    }
+
+    /// Starts a build that goes on until its end or until the answer is dropped.
+    ///
+    /// # Errors
+    /// When nothing of it could begin: a name in use, an unknown exporter, a permission that is not given.
+    pub fn start(&self, spec: SolveSpec) -> Result<Running, Failure> {
+        job::start(&self.parts, spec)
+    }
+
+    /// Runs a build to its end.
+    ///
+    /// # Cancel
+    /// Dropping the future cancels the build; [`Engine::shutdown`] waits for its cleanup.
+    pub async fn solve(&self, spec: SolveSpec) -> SolveOutcome {
+        match self.start(spec) {
+            Ok(running) => running.outcome().await,
+            Err(failure) => SolveOutcome {
+                result: Err(failure),
+                summary: progress::BuildSummary::default(),
+            },
+        }
+    }
+
+    /// The progress of a build that runs, will run in a moment, or has ended and is in the history.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such build.
+    pub async fn progress(&self, job: &JobId) -> Result<StatusStream, Failure> {
+        if !self.parts.jobs.contains(job) && self.parts.history.get(job).is_some() {
+            return progress::replay(self.parts.history.log_path(job)).await;
+        }
+        let wait = self.parts.limits.status_wait;
+        match self.parts.jobs.wait_for(job, wait).await {
+            Some((job, _)) => Ok(job.log.follow()),
+            None => Err(Failure::new(
+                FailureKind::NotFound,
+                format!("no such job {job}"),
+            )),
+        }
+    }
+
+    /// Records of builds, the newest first.
+    #[must_use]
+    pub fn history(&self) -> Vec<Record> {
+        self.parts.history.list()
+    }
+
+    /// Where clients attach.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionRegistry {
+        &self.parts.sessions
+    }
+
+    /// Stops every build, waits for all cleanup and ends. Builds asked for afterwards are refused.
+    pub async fn shutdown(&self) {
+        self.parts.stopping.cancel();
+        self.parts.jobs.cancel_all();
+        self.parts.driver.stop();
+        let driver = self.driver.lock().take();
+        if let Some(driver) = driver
+            && let Err(failure) = driver.await
+        {
+            tracing::error!(%failure, "the driver ended badly");
+        }
+        self.parts.tasks.join_all().await;
+    }
+
+    /// What the engine's own modules share.
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.parts).finish()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("version", &self.version)
+            .field("frontends", &self.frontends.keys())
+            .field("exporters", &self.exporters.keys())
+            .finish_non_exhaustive()
+    }
+}

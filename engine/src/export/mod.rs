@@ -1,0 +1,5 @@
+//! Sends a build's result where the client wants it: every exporter of a request, each shown as a vertex.
+
+mod run;
+
+pub(crate) use run::{Export, run_all};

@@ -1,0 +1,18 @@
+//! One build, from the request to its record.
+
+mod entitlement;
+mod job_entry;
+mod outcome;
+mod registry;
+mod running;
+mod solve;
+mod spec;
+
+pub use outcome::SolveOutcome;
+pub use running::Running;
+pub use spec::{Build, ExporterSpec, SolveSpec};
+
+pub(crate) use entitlement::Entitlements;
+pub(crate) use job_entry::{GatewayReturn, Job};
+pub(crate) use registry::{JobRegistry, Open};
+pub(crate) use solve::{ask_frontend, start};

@@ -1,0 +1,77 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cooper_core::model::{Failure, FailureKind, JobId};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Job;
+use crate::bridge::BuildBridge;
+
+/// An open build and the way its frontends ask back.
+pub(crate) type Open = (Arc<Job>, Arc<BuildBridge>);
+
+/// The builds that are open.
+#[derive(Debug, Default)]
+pub(crate) struct JobRegistry {
+    open: Mutex<BTreeMap<JobId, Open>>,
+    changed: watch::Sender<()>,
+}
+
+impl JobRegistry {
+    /// Opens a build.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a build of its name is open.
+    pub(crate) fn insert(&self, job: &Arc<Job>, bridge: Arc<BuildBridge>) -> Result<(), Failure> {
+        {
+            let mut open = self.open.lock();
+            if open.contains_key(&job.id) {
+                return Err(Failure::new(
+                    FailureKind::InvalidInput,
+                    format!("a build of the name {} is running", job.id),
+                ));
+            }
+            open.insert(job.id.clone(), (Arc::clone(job), bridge));
+        }
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Forgets a build.
+    pub(crate) fn remove(&self, id: &JobId) {
+        self.open.lock().remove(id);
+    }
+
+    /// Whether a build of the name is open.
+    pub(crate) fn contains(&self, id: &JobId) -> bool {
+        self.open.lock().contains_key(id)
+    }
+
+    /// A build that is open.
+    pub(crate) fn get(&self, id: &JobId) -> Option<Open> {
+        self.open.lock().get(id).cloned()
+    }
+
+    /// A build that is open or will be before `wait` is over.
+    pub(crate) async fn wait_for(&self, id: &JobId, wait: Duration) -> Option<Open> {
+        let mut changed = self.changed.subscribe();
+        let found = async {
+            loop {
+                if let Some(open) = self.get(id) {
+                    return Some(open);
+                }
+                changed.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(wait, found).await.ok().flatten()
+    }
+
+    /// Stops every build.
+    pub(crate) fn cancel_all(&self) {
+        for (job, _) in self.open.lock().values() {
+            job.cancel.cancel();
+        }
+    }
+}

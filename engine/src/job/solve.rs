@@ -1,0 +1,237 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cooper_core::model::{Failure, FailureKind};
+use cooper_core::ports::{
+    Bridge, ExportPart, ExportResponse, FrontendPart, FrontendRequest, FrontendResult,
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Build, Entitlements, ExporterSpec, GatewayReturn, Job, Running, SolveOutcome, SolveSpec,
+};
+use crate::bridge::BuildBridge;
+use crate::driver::{Permits, Seat, contain};
+use crate::engine::Parts;
+use crate::export::{self, Export};
+use crate::history::Record;
+use crate::progress::JobLog;
+
+/// A client's own result, once it is there.
+type Returned = oneshot::Receiver<Result<FrontendResult, Failure>>;
+
+/// Checks a request and starts its build.
+///
+/// # Errors
+/// When nothing of it could begin; there is no record of it then.
+pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Failure> {
+    if parts.stopping.is_cancelled() {
+        return Err(cancelled("the engine is shutting down"));
+    }
+    if spec.job.0.is_empty() {
+        return Err(Failure::new(
+            FailureKind::InvalidInput,
+            "a build needs a name (the request's Ref)",
+        ));
+    }
+    if parts.jobs.contains(&spec.job) {
+        return Err(Failure::new(
+            FailureKind::InvalidInput,
+            format!("a build of the name {} is running", spec.job),
+        ));
+    }
+    let entitlements = Entitlements::grant(&spec.entitlements, &parts.allowed_entitlements)?;
+    let exports = choose_exporters(parts, &spec.exporters)?;
+    let log = JobLog::create(parts.history.log_path(&spec.job), parts.clock.clone())?;
+    let (gateway, returned) = match &spec.build {
+        Build::Gateway { request } => {
+            let (place, returned) = GatewayReturn::new(request.clone());
+            (Some(place), Some(returned))
+        }
+        Build::Definition(_) | Build::Frontend { .. } => (None, None),
+    };
+    let job = Arc::new(Job {
+        id: spec.job.clone(),
+        log: Arc::clone(&log),
+        sessions: spec.sessions.clone(),
+        entitlements,
+        cancel: parts.stopping.child_token(),
+        gateway,
+    });
+    let bridge = Arc::new(BuildBridge::new(Arc::clone(parts), Arc::clone(&job)));
+    parts.jobs.insert(&job, Arc::clone(&bridge))?;
+    parts.driver.open(
+        job.id.clone(),
+        Seat {
+            log: Arc::clone(&log),
+            sessions: job.sessions.clone(),
+            steps: Permits::new(fewest(spec.steps, parts.limits.steps_per_build)),
+        },
+    );
+    let cancel = job.cancel.clone();
+    let id = job.id.clone();
+    let run = Run {
+        parts: Arc::clone(parts),
+        job,
+        bridge,
+        spec,
+        exports,
+    };
+    Ok(Running {
+        id,
+        task: parts.tasks.spawn("a build", run.to_end(returned)),
+        _guard: cancel.clone().drop_guard(),
+        cancel,
+        log,
+    })
+}
+
+struct Run {
+    parts: Arc<Parts>,
+    job: Arc<Job>,
+    bridge: Arc<BuildBridge>,
+    spec: SolveSpec,
+    exports: Vec<Export>,
+}
+
+impl Run {
+    async fn to_end(self, returned: Option<Returned>) -> SolveOutcome {
+        let begun_ns = self.parts.clock.now_ns();
+        let mut record = Record::begin(&self.spec, begun_ns);
+        self.parts.history.begin(record.clone());
+        let result = contain("a build", self.build(returned))
+            .await
+            .and_then(|result| result);
+        // What the build began is gone before anybody is told that it is over.
+        self.parts.driver.close(&self.job.id).await;
+        self.job.log.finish();
+        let outcome = SolveOutcome {
+            result,
+            summary: self.job.log.summary(),
+        };
+        record.end(&outcome, self.parts.clock.now_ns());
+        self.parts.history.end(record).await;
+        self.parts.jobs.remove(&self.job.id);
+        outcome
+    }
+
+    async fn build(&self, returned: Option<Returned>) -> Result<ExportResponse, Failure> {
+        let parts_and_metadata = async {
+            let result = self.convert(returned).await?;
+            let parts = self.evaluate(&result.parts).await?;
+            Ok((parts, result.metadata))
+        };
+        let (parts, metadata) =
+            unless_cancelled(&self.job.cancel, Box::pin(parts_and_metadata)).await?;
+        let mut response = ExportResponse::new();
+        for (key, value) in &metadata {
+            if key.starts_with("frontend.") {
+                response.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
+            }
+        }
+        let exported = export::run_all(&self.parts, &self.job, &self.exports, parts, metadata);
+        response.extend(Box::pin(exported).await?);
+        Ok(response)
+    }
+
+    async fn convert(&self, returned: Option<Returned>) -> Result<FrontendResult, Failure> {
+        match &self.spec.build {
+            Build::Definition(definition) => {
+                let result = self.bridge.solve(definition.clone()).await?;
+                Ok(FrontendResult {
+                    parts: vec![FrontendPart {
+                        platform: None,
+                        result: Some(result),
+                    }],
+                    metadata: BTreeMap::new(),
+                })
+            }
+            Build::Frontend { name, request } => {
+                let bridge = Arc::clone(&self.bridge);
+                ask_frontend(&self.parts, bridge, name, request.clone()).await
+            }
+            Build::Gateway { .. } => match returned {
+                Some(returned) => returned
+                    .await
+                    .unwrap_or_else(|_| Err(cancelled("the client went away"))),
+                None => Err(cancelled("the client has no way to return its result")),
+            },
+        }
+    }
+
+    async fn evaluate(&self, parts: &[FrontendPart]) -> Result<Vec<ExportPart>, Failure> {
+        futures::future::try_join_all(parts.iter().map(|part| async {
+            let result = match &part.result {
+                Some(reference) => Some(self.bridge.result(reference).await?),
+                None => None,
+            };
+            Ok(ExportPart {
+                platform: part.platform.clone(),
+                result: result.filter(|result| !result.is_scratch()),
+            })
+        }))
+        .await
+    }
+}
+
+/// Asks a frontend of this engine.
+pub(crate) async fn ask_frontend(
+    parts: &Parts,
+    bridge: Arc<BuildBridge>,
+    name: &str,
+    request: FrontendRequest,
+) -> Result<FrontendResult, Failure> {
+    let Some(frontend) = parts.frontends.get(name) else {
+        let known: Vec<_> = parts.frontends.keys().map(String::as_str).collect();
+        return Err(if name == "gateway.v0" {
+            Failure::unsupported("the frontend gateway.v0 (frontends that are images)")
+        } else {
+            Failure::new(
+                FailureKind::NotFound,
+                format!("there is no frontend {name}"),
+            )
+            .with_hint(format!("frontends of this engine: {}", known.join(", ")))
+        });
+    };
+    frontend.solve(bridge, request).await
+}
+
+fn choose_exporters(parts: &Parts, specs: &[ExporterSpec]) -> Result<Vec<Export>, Failure> {
+    if specs.len() > parts.limits.exporters {
+        return Err(Failure::new(
+            FailureKind::InvalidInput,
+            format!(
+                "{} exporters in one build; at most {} are allowed",
+                specs.len(),
+                parts.limits.exporters
+            ),
+        ));
+    }
+    specs
+        .iter()
+        .zip(0..)
+        .map(|(spec, index)| Export::choose(parts, spec, index))
+        .collect()
+}
+
+fn fewest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+async fn unless_cancelled<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        result = work => result,
+        () = cancel.cancelled() => Err(cancelled("the build was cancelled")),
+    }
+}
+
+fn cancelled(words: &str) -> Failure {
+    Failure::new(FailureKind::Cancelled, words)
+}

@@ -1,0 +1,86 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use cooper_core::model::{JobId, SessionId};
+use cooper_core::ports::FrontendRequest;
+use cooper_proto::pb;
+
+/// A build that a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SolveSpec {
+    /// The name that the client gave it; no other build that runs has it.
+    pub job: JobId,
+    /// What to build.
+    pub build: Build,
+    /// Where the result goes; nowhere when empty, and then it is still computed.
+    pub exporters: Vec<ExporterSpec>,
+    /// Sessions that answer for files, secrets and credentials, the best first.
+    pub sessions: Vec<SessionId>,
+    /// What the build may do beyond the ordinary, such as `network.host`.
+    pub entitlements: Vec<String>,
+    /// Steps that may run at the same time, below the engine's own limit for a build.
+    pub steps: Option<NonZeroUsize>,
+    /// Whether the build stays out of the history.
+    pub internal: bool,
+}
+
+/// What to build.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Build {
+    /// A graph that the client has made.
+    Definition(pb::Definition),
+    /// What a frontend makes of options.
+    Frontend {
+        /// The frontend.
+        name: String,
+        /// What it is told.
+        request: FrontendRequest,
+    },
+    /// What the client says over the frontends' service while the build is open.
+    Gateway {
+        /// What the client may ask back for as its inputs.
+        request: FrontendRequest,
+    },
+}
+
+/// One place where the result goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExporterSpec {
+    /// `image`, `oci`, `docker`, `local` or `tar`.
+    pub kind: String,
+    /// Parity sheet C2.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl SolveSpec {
+    /// A build of a name with nothing but what to build.
+    pub fn new(job: JobId, build: Build) -> Self {
+        Self {
+            job,
+            build,
+            exporters: Vec::new(),
+            sessions: Vec::new(),
+            entitlements: Vec::new(),
+            steps: None,
+            internal: false,
+        }
+    }
+}
+
+impl Build {
+    /// The frontend's name, empty when there is none.
+    pub(crate) fn frontend(&self) -> &str {
+        match self {
+            Self::Frontend { name, .. } => name,
+            Self::Definition(_) | Self::Gateway { .. } => "",
+        }
+    }
+
+    /// The frontend's options.
+    pub(crate) fn options(&self) -> BTreeMap<String, String> {
+        match self {
+            Self::Frontend { request, .. } | Self::Gateway { request } => request.options.clone(),
+            Self::Definition(_) => BTreeMap::new(),
+        }
+    }
+}

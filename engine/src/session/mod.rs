@@ -1,0 +1,5 @@
+//! The sessions that clients have attached.
+
+mod registry;
+
+pub use registry::{Attachment, SessionRegistry};
