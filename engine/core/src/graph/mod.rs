@@ -2,4 +2,21 @@
 
 mod vertex;
 
+mod load;
+mod validate;
+
+mod capability;
+mod dot;
+mod error;
+mod limits;
+mod location;
+mod name;
+mod order;
+
+pub use capability::CAPABILITIES;
+pub use error::{GraphError, OpError};
+pub use limits::Limits;
 pub use vertex::{Graph, Vertex};
+
+#[cfg(test)]
+mod tests;
