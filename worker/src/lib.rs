@@ -1,5 +1,11 @@
-//! placeholder
+//! Doing one op on one machine: sources, exec, mounts, snapshots, content, the persisted cache, exporters.
 
+pub mod cachestore;
+pub mod clock;
 pub mod confine;
+pub mod content;
+pub mod limits;
+pub mod meta;
 pub mod mount;
+pub mod state;
 mod sys;
