@@ -7,5 +7,6 @@ pub mod content;
 pub mod limits;
 pub mod meta;
 pub mod mount;
+pub mod snapshot;
 pub mod state;
 mod sys;

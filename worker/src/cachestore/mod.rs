@@ -1,0 +1,8 @@
+//! Cache keys, the links between them and the results that they lead to, across restarts.
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use store::PersistentCache;
+pub(crate) use store::make_tables;

@@ -1,0 +1,209 @@
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+};
+
+use cooper_core::model::ResultId;
+use parking_lot::Mutex;
+
+use super::{
+    Durability, SnapshotError, View, Writer,
+    flush::Flusher,
+    reap,
+    view::{Shared, mount_of},
+};
+use crate::{
+    clock::now_ns,
+    confine::Root,
+    limits::Limits,
+    meta::{LayerId, LayerInfo, Meta, ResultInfo},
+    mount::OverlayMount,
+    state::StateDir,
+};
+
+/// The file-system states of one state folder. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    meta: Meta,
+    layers: PathBuf,
+    work: PathBuf,
+    mount_layers: usize,
+    views: Mutex<HashMap<ResultId, Weak<Shared>>>,
+    flusher: Flusher,
+}
+
+impl Snapshots {
+    /// Opens the states, and removes what an earlier process left half-made: directories
+    /// without a record, records without their directory, mounts below the state folder.
+    ///
+    /// # Errors
+    /// When the folders cannot be listed or cleaned.
+    pub fn open(
+        state: &StateDir,
+        meta: Meta,
+        limits: &Limits,
+        durability: Durability,
+    ) -> Result<Self, SnapshotError> {
+        reap::stale_mounts(state.root())?;
+        reap::work(&state.work())?;
+        reap::layers(&state.layers(), &meta)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                meta,
+                layers: state.layers(),
+                work: state.work(),
+                mount_layers: limits.mount_layers,
+                views: Mutex::default(),
+                flusher: Flusher::new(durability),
+            }),
+        })
+    }
+
+    /// The metadata store that knows the states.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.inner.meta
+    }
+
+    /// The state as one read-only directory. Views of the same state share one mount and
+    /// keep the state from removal.
+    ///
+    /// # Errors
+    /// When there is no such result, a layer of it was not unpacked yet, or the mount fails.
+    pub fn view(&self, result: &ResultId) -> Result<View, SnapshotError> {
+        if let Some(shared) = self.shared(result) {
+            return Ok(View::new(shared));
+        }
+        let pin = self.inner.meta.pins().hold(result);
+        let overlay = OverlayMount {
+            layers: self.lower_dirs(result)?,
+            upper: None,
+        };
+        let mount = mount_of(&overlay)?;
+        let mut views = self.inner.views.lock();
+        // Somebody else may have been faster; then theirs is as good.
+        if let Some(shared) = views.get(result).and_then(Weak::upgrade) {
+            return Ok(View::new(shared));
+        }
+        views.retain(|_, shared| shared.strong_count() > 0);
+        let shared = Arc::new(Shared::new(pin, overlay, mount));
+        views.insert(result.clone(), Arc::downgrade(&shared));
+        Ok(View::new(shared))
+    }
+
+    /// A fresh directory on top of the state, which takes changes.
+    ///
+    /// # Errors
+    /// As [`Self::view`].
+    pub fn writer(&self, parent: &ResultId) -> Result<Writer, SnapshotError> {
+        let pin = self.inner.meta.pins().hold(parent);
+        let lower = self.lower_dirs(parent)?;
+        let layer = LayerId::random();
+        let work = self.inner.work.join(layer.as_str());
+        Writer::begin(self.clone(), pin, layer, work, lower)
+    }
+
+    /// The directory of a layer.
+    #[must_use]
+    pub fn layer_dir(&self, layer: &LayerId) -> PathBuf {
+        self.inner.layers.join(layer.as_str())
+    }
+
+    /// Makes an empty directory in `work/`, to be given to [`Self::adopt_layer`] or removed. A
+    /// restart removes it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new_layer_dir(&self, layer: &LayerId) -> Result<PathBuf, SnapshotError> {
+        let path = self.inner.work.join(layer.as_str());
+        fs::create_dir(&path).map_err(SnapshotError::io("creating", &path))?;
+        Ok(path)
+    }
+
+    /// Makes a finished directory the directory of a layer, and keeps the layer's record.
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// When the directory cannot be flushed, renamed or recorded.
+    pub fn adopt_layer(&self, made: &Path, info: LayerInfo) -> Result<(), SnapshotError> {
+        self.place(made, &info.id)?;
+        Ok(self.inner.meta.save_layer(info)?)
+    }
+
+    /// Keeps a chain of known layers as a result, pinned once.
+    ///
+    /// # Errors
+    /// When a layer has no record, or the store fails.
+    pub fn compose(
+        &self,
+        layers: Vec<LayerId>,
+        description: &str,
+    ) -> Result<ResultId, SnapshotError> {
+        let info = ResultInfo::new(layers, description, now_ns());
+        Ok(self.inner.meta.save_result(info)?)
+    }
+
+    /// Removes layers that no result has, records first and directories after. The caller sees
+    /// to it that nobody is between making a layer and keeping its result.
+    ///
+    /// # Errors
+    /// When the store fails or a directory cannot be removed.
+    pub fn remove_unreferenced(&self) -> Result<Vec<LayerId>, SnapshotError> {
+        let unused = self.inner.meta.unreferenced_layers()?;
+        let ids = unused.into_iter().map(|info| info.id).collect();
+        let removed = self.inner.meta.remove_layers(ids)?;
+        let layers = Root::open(&self.inner.layers)?;
+        for id in &removed {
+            match layers.remove_all(Path::new(id.as_str())) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Flushes a directory and renames it into `layers/`.
+    pub(super) fn place(&self, made: &Path, layer: &LayerId) -> Result<(), SnapshotError> {
+        self.inner.flusher.flush(made)?;
+        let target = self.layer_dir(layer);
+        fs::rename(made, &target).map_err(SnapshotError::io("naming", &target))?;
+        let layers = &self.inner.layers;
+        fs::File::open(layers)
+            .and_then(|dir| dir.sync_all())
+            .map_err(SnapshotError::io("syncing", layers))
+    }
+
+    /// The layer directories of a result, the uppermost first.
+    fn lower_dirs(&self, result: &ResultId) -> Result<Vec<PathBuf>, SnapshotError> {
+        let info = self.inner.meta.result(result)?;
+        let cap = self.inner.mount_layers;
+        if info.layers.len() > cap {
+            return Err(SnapshotError::TooManyLayers {
+                layers: info.layers.len(),
+                cap,
+            });
+        }
+        let mut dirs = Vec::with_capacity(info.layers.len());
+        for layer in info.layers.iter().rev() {
+            if !self.inner.meta.layer(layer)?.unpacked {
+                return Err(SnapshotError::NotUnpacked {
+                    result: result.clone(),
+                    layer: layer.clone(),
+                });
+            }
+            dirs.push(self.layer_dir(layer));
+        }
+        Ok(dirs)
+    }
+
+    fn shared(&self, result: &ResultId) -> Option<Arc<Shared>> {
+        self.inner.views.lock().get(result).and_then(Weak::upgrade)
+    }
+}

@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use cooper_core::model::ResultId;
+
+use super::SnapshotError;
+use crate::{
+    confine::{ConfineError, Root},
+    meta::Pin,
+    mount::{DetachedMount, OverlayMount},
+};
+
+/// One state as one read-only directory, for as long as a clone of this lives.
+#[derive(Clone, Debug)]
+pub struct View {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    // The mount goes before the pin: what is mounted is pinned.
+    mount: DetachedMount,
+    overlay: OverlayMount,
+    pin: Pin,
+}
+
+impl Shared {
+    pub(super) const fn new(pin: Pin, overlay: OverlayMount, mount: DetachedMount) -> Self {
+        Self {
+            mount,
+            overlay,
+            pin,
+        }
+    }
+}
+
+impl View {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Which state this is.
+    #[must_use]
+    pub fn result(&self) -> &ResultId {
+        self.shared.pin.result()
+    }
+
+    /// The directory, to read in. It stays valid after the view is gone, but then nothing
+    /// keeps the state from removal.
+    ///
+    /// # Errors
+    /// Where no file descriptor is left.
+    pub fn root(&self) -> Result<Root, ConfineError> {
+        self.shared.mount.root()
+    }
+
+    /// A mount of its own of the same state, read-only, to attach in a container.
+    ///
+    /// # Errors
+    /// When the mount fails.
+    pub fn mount(&self) -> Result<DetachedMount, SnapshotError> {
+        mount_of(&self.shared.overlay)
+    }
+}
+
+pub(super) fn mount_of(overlay: &OverlayMount) -> Result<DetachedMount, SnapshotError> {
+    Ok(overlay.mount()?)
+}

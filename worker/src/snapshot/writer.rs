@@ -1,0 +1,163 @@
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use cooper_core::model::ResultId;
+
+use super::{SnapshotError, Snapshots};
+use crate::{
+    clock::now_ns,
+    confine::Root,
+    meta::{LayerId, LayerInfo, Pin, ResultInfo},
+    mount::{DetachedMount, Flush, OverlayMount, Upper},
+};
+
+/// A state that is being changed.
+///
+/// Dropped, it is abandoned and leaves nothing. While it lives its parent is pinned.
+#[derive(Debug)]
+pub struct Writer {
+    snapshots: Snapshots,
+    parent: Pin,
+    layer: LayerId,
+    /// Holds `changes` and the kernel's `kernel`.
+    work: PathBuf,
+    mount: Option<DetachedMount>,
+}
+
+impl Writer {
+    pub(super) fn begin(
+        snapshots: Snapshots,
+        parent: Pin,
+        layer: LayerId,
+        work: PathBuf,
+        lower: Vec<PathBuf>,
+    ) -> Result<Self, SnapshotError> {
+        let mut writer = Self {
+            snapshots,
+            parent,
+            layer,
+            work,
+            mount: None,
+        };
+        let kernel = writer.work.join("kernel");
+        let changes = writer.changes();
+        for dir in [&writer.work, &kernel, &changes] {
+            make_dir(dir)?;
+        }
+        like_parent(&changes, lower.first().map(PathBuf::as_path))?;
+        let overlay = OverlayMount {
+            layers: lower,
+            upper: Some(Upper {
+                changes,
+                work: kernel,
+                flush: Flush::ByOwner,
+            }),
+        };
+        writer.mount = Some(overlay.mount()?);
+        Ok(writer)
+    }
+
+    /// The state below the changes.
+    #[must_use]
+    pub const fn parent(&self) -> &ResultId {
+        self.parent.result()
+    }
+
+    /// The directory that takes the changes, in the form that overlayfs gives them: a deleted
+    /// name is a character device 0:0, and a directory that hides what is below it has the
+    /// attribute `trusted.overlay.opaque`.
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.work.join("changes")
+    }
+
+    /// The state as one directory, to read and change.
+    ///
+    /// # Errors
+    /// Where no file descriptor is left.
+    pub fn root(&self) -> Result<Root, SnapshotError> {
+        Ok(self.mounted().root()?)
+    }
+
+    /// The state's mount, to attach in one container. It is the same mount as
+    /// [`Self::root`]'s: attach it once.
+    ///
+    /// # Errors
+    /// Where no file descriptor is left.
+    pub fn mount(&self) -> Result<DetachedMount, SnapshotError> {
+        Ok(self.mounted().try_clone()?)
+    }
+
+    /// Makes the changes the next layer and returns the result, pinned once. Durable when it
+    /// returns. Nothing may still write to the mount, and no handle on it may be left.
+    ///
+    /// # Errors
+    /// When flushing, renaming or recording fails; then the changes are gone.
+    pub fn commit(mut self, description: &str) -> Result<ResultId, SnapshotError> {
+        self.mount = None;
+        let mut layers = self.snapshots.meta().result(self.parent())?.layers;
+        layers.push(self.layer.clone());
+        let now = now_ns();
+        self.snapshots.place(&self.changes(), &self.layer)?;
+        let layer = LayerInfo::new(self.layer.clone(), description, 0, now);
+        let result = ResultInfo::new(layers, description, now);
+        let id = result.id.clone();
+        self.snapshots.meta().save_layer_and_result(layer, result)?;
+        Ok(id)
+    }
+
+    /// Forgets the changes, as dropping does, and says if that failed.
+    ///
+    /// # Errors
+    /// When what was made cannot be removed; the next start tries again.
+    pub fn abandon(mut self) -> Result<(), SnapshotError> {
+        self.clean_up()
+    }
+
+    fn mounted(&self) -> &DetachedMount {
+        self.mount
+            .as_ref()
+            .expect("a writer is mounted until it is committed")
+    }
+
+    fn clean_up(&mut self) -> Result<(), SnapshotError> {
+        self.mount = None;
+        let parent = self.work.parent().expect("work/ holds it");
+        match Root::open(parent)?.remove_all(Path::new(self.layer.as_str())) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.clean_up() {
+            tracing::warn!(%error, "a half-made layer stays until the next start");
+        }
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), SnapshotError> {
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .map_err(SnapshotError::io("creating", path))
+}
+
+/// The directory on top decides owner and mode of the whole state's root; without one below
+/// it is what every image has.
+fn like_parent(changes: &Path, below: Option<&Path>) -> Result<(), SnapshotError> {
+    let mut mode = 0o755;
+    if let Some(below) = below {
+        let root = fs::metadata(below).map_err(SnapshotError::io("looking at", below))?;
+        mode = root.mode() & 0o7777;
+        std::os::unix::fs::chown(changes, Some(root.uid()), Some(root.gid()))
+            .map_err(SnapshotError::io("changing the owner of", changes))?;
+    }
+    fs::set_permissions(changes, fs::Permissions::from_mode(mode))
+        .map_err(SnapshotError::io("changing the mode of", changes))
+}
