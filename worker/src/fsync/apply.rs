@@ -1,0 +1,312 @@
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use cooper_core::ports::FileStat;
+
+use super::error::SyncError;
+use super::existing::{Entry, Existing};
+use super::order::{OrderCheck, compare_paths};
+use super::{mode, stat};
+use crate::confine::{ConfineError, Kind, Last, Metadata, Node, Owner, Root};
+
+/// How what is there already is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Differ {
+    /// A file whose type, mode, owner, size, time and link are as sent is taken to be the same.
+    #[default]
+    Metadata,
+    /// Every file is fetched again.
+    None,
+}
+
+/// How to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiveOptions {
+    /// Keep what is there and was not sent.
+    pub merge: bool,
+    /// When a file counts as unchanged.
+    pub differ: Differ,
+    /// Who owns everything, whatever the sender says.
+    pub owner: Option<Owner>,
+}
+
+/// What a transfer changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Paths that were made, replaced or got other metadata, in order.
+    pub changed: Vec<String>,
+    /// Paths that were removed, in order; what was below them is not listed.
+    pub removed: Vec<String>,
+    /// Bytes of file content that were written.
+    pub content_bytes: u64,
+    /// Entries that were sent.
+    pub entries: u64,
+}
+
+impl Changes {
+    /// Whether everything was there already.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Entries that one transfer may have (security.md I13).
+const MAX_ENTRIES: u64 = 10_000_000;
+
+/// Makes a directory equal to a sequence of entries.
+///
+/// Nothing that exists is written into: a file that differs is replaced by a new one, so that other names of the old
+/// one (in a snapshot) keep what they had.
+pub(super) struct Applier {
+    root: Root,
+    options: ReceiveOptions,
+    order: OrderCheck,
+    existing: Existing,
+    directories: Vec<(String, i64)>,
+    changes: Changes,
+    temporary: u64,
+}
+
+impl Applier {
+    pub(super) fn new(root: Root, options: ReceiveOptions) -> Result<Self, SyncError> {
+        let existing = if options.merge {
+            Existing::nothing()
+        } else {
+            Existing::new(&root)?
+        };
+        Ok(Self {
+            root,
+            options,
+            order: OrderCheck::default(),
+            existing,
+            directories: Vec::new(),
+            changes: Changes::default(),
+            temporary: 0,
+        })
+    }
+
+    /// Takes the next entry. `true` when its content has to be written: the file is there, empty.
+    pub(super) fn entry(&mut self, sent: &FileStat) -> Result<bool, SyncError> {
+        self.changes.entries += 1;
+        if self.changes.entries > MAX_ENTRIES {
+            return Err(SyncError::Protocol(format!(
+                "more than {MAX_ENTRIES} entries"
+            )));
+        }
+        let kind = self.order.next(sent)?;
+        let mut wanted = sent.clone();
+        if let Some(owner) = self.options.owner {
+            (wanted.uid, wanted.gid) = (owner.uid, owner.gid);
+        }
+        let old = self.take_old(&wanted, kind)?;
+        if kind == Kind::Directory {
+            let time = (wanted.path.clone(), wanted.mod_time);
+            self.directories.push(time);
+        }
+        if let Some(old) = &old
+            && self.is_same(old, &wanted, kind)?
+        {
+            return Ok(false);
+        }
+        self.changes.changed.push(wanted.path.clone());
+        self.put(old.map(|old| old.kind), &wanted, kind)?;
+        Ok(kind == Kind::File && wanted.linkname.is_empty() && wanted.size > 0)
+    }
+
+    /// Removes what is there and comes before `wanted`; returns what is in its place.
+    fn take_old(&mut self, wanted: &FileStat, kind: Kind) -> Result<Option<Entry>, SyncError> {
+        if self.options.merge {
+            return self.look_up(wanted);
+        }
+        while let Some(old) = self.existing.peek() {
+            match compare_paths(&old.stat.path, &wanted.path) {
+                Ordering::Less => self.remove_next()?,
+                Ordering::Greater => return Ok(None),
+                Ordering::Equal if kind == Kind::Directory => {
+                    return Ok(self.existing.take_and_enter(&self.root)?);
+                }
+                Ordering::Equal => return Ok(self.existing.take()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn look_up(&self, wanted: &FileStat) -> Result<Option<Entry>, SyncError> {
+        match self.root.metadata(Path::new(&wanted.path), Last::NoFollow) {
+            Err(error) if error.is_not_found() => Ok(None),
+            metadata => {
+                let metadata: Metadata = metadata?;
+                Ok(Some(Entry {
+                    kind: metadata.kind,
+                    stat: stat::describe_without_xattrs(&wanted.path, &metadata),
+                }))
+            }
+        }
+    }
+
+    fn remove_next(&mut self) -> Result<(), SyncError> {
+        if let Some(old) = self.existing.take() {
+            self.root.remove_all(Path::new(&old.stat.path))?;
+            self.changes.removed.push(old.stat.path);
+        }
+        Ok(())
+    }
+
+    fn is_same(&self, old: &Entry, wanted: &FileStat, kind: Kind) -> Result<bool, SyncError> {
+        let was = &old.stat;
+        if old.kind != kind
+            || was.mode != wanted.mode
+            || (was.uid, was.gid) != (wanted.uid, wanted.gid)
+        {
+            return Ok(false);
+        }
+        if kind == Kind::Directory {
+            return Ok(true);
+        }
+        if self.options.merge || self.options.differ == Differ::None {
+            return Ok(false);
+        }
+        if kind == Kind::Symlink {
+            let target = self.root.read_link(Path::new(&was.path))?;
+            if target != Path::new(&wanted.linkname) {
+                return Ok(false);
+            }
+        } else if was.linkname != wanted.linkname {
+            return Ok(false);
+        }
+        Ok(was.size == wanted.size
+            && was.mod_time == wanted.mod_time
+            && (was.devmajor, was.devminor) == (wanted.devmajor, wanted.devminor))
+    }
+
+    fn put(&mut self, old: Option<Kind>, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
+        let path = Path::new(&wanted.path);
+        match (old, kind) {
+            (None, _) => self.make(path, wanted, kind),
+            (Some(Kind::Directory), Kind::Directory) => {
+                let node = self.root.resolve(path, Last::NoFollow)?;
+                remove_other_xattrs(&node, wanted)?;
+                set_metadata(&node, wanted, kind)
+            }
+            (Some(was), _) => {
+                let temporary = self.make_beside(path, wanted, kind)?;
+                if was == Kind::Directory || kind == Kind::Directory {
+                    self.root.remove_all(path)?;
+                }
+                Ok(self.root.rename(&temporary, path)?)
+            }
+        }
+    }
+
+    /// Makes the entry under a name that is not taken, in the directory that it is for.
+    fn make_beside(
+        &mut self,
+        path: &Path,
+        wanted: &FileStat,
+        kind: Kind,
+    ) -> Result<PathBuf, SyncError> {
+        loop {
+            self.temporary += 1;
+            let beside = path.with_file_name(format!(".cooper-incoming-{}", self.temporary));
+            match self.make(&beside, wanted, kind) {
+                Err(SyncError::Files(error)) if error.is_already_exists() => {}
+                made => return made.map(|()| beside),
+            }
+        }
+    }
+
+    fn make(&self, path: &Path, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
+        match kind {
+            Kind::Directory => self.root.mkdir(path, 0o700)?,
+            Kind::Symlink => self.root.symlink(Path::new(&wanted.linkname), path)?,
+            Kind::File if !wanted.linkname.is_empty() => {
+                return Ok(self.root.hardlink(Path::new(&wanted.linkname), path)?);
+            }
+            Kind::File => drop(self.root.create_file(path, 0o600)?),
+            Kind::Fifo | Kind::Socket => self.root.mknod(path, kind, 0o600, 0)?,
+            Kind::CharDevice | Kind::BlockDevice => {
+                let device =
+                    stat::device(wanted.devmajor, wanted.devminor).ok_or_else(|| {
+                        SyncError::Protocol(format!("device number of {:?}", wanted.path))
+                    })?;
+                self.root.mknod(path, kind, 0o600, device)?;
+            }
+        }
+        let node = self.root.resolve(path, Last::NoFollow)?;
+        set_metadata(&node, wanted, kind)
+    }
+
+    /// Opens a file that [`Self::entry`] made, for its content.
+    pub(super) fn open(&self, path: &str) -> Result<File, SyncError> {
+        let node = self.root.resolve(Path::new(path), Last::NoFollow)?;
+        Ok(node.open_write()?)
+    }
+
+    /// Gives a file that has all its content the mode and time it was sent with.
+    pub(super) fn content_written(&mut self, sent: &FileStat, bytes: u64) -> Result<(), SyncError> {
+        self.changes.content_bytes += bytes;
+        let node = self.root.resolve(Path::new(&sent.path), Last::NoFollow)?;
+        node.set_mode(mode::permissions(sent.mode))?;
+        let time = stat::time(sent.mod_time);
+        Ok(node.set_times(time, time)?)
+    }
+
+    /// Ends the sequence: removes what was not sent and gives directories their times.
+    pub(super) fn finish(mut self) -> Result<Changes, SyncError> {
+        while self.existing.peek().is_some() {
+            self.remove_next()?;
+        }
+        for (path, nanoseconds) in self.directories.iter().rev() {
+            let node = self.root.resolve(Path::new(path), Last::NoFollow)?;
+            let time = stat::time(*nanoseconds);
+            if node.metadata()?.mtime != time {
+                node.set_times(time, time)?;
+            }
+        }
+        Ok(self.changes)
+    }
+}
+
+fn set_metadata(node: &Node, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
+    for (name, value) in &wanted.xattrs {
+        ignore_unsupported(node.set_xattr(OsStr::new(name), value))?;
+    }
+    node.set_owner(Owner {
+        uid: wanted.uid,
+        gid: wanted.gid,
+    })?;
+    if kind != Kind::Symlink {
+        node.set_mode(mode::permissions(wanted.mode))?;
+    }
+    let time = stat::time(wanted.mod_time);
+    Ok(node.set_times(time, time)?)
+}
+
+fn remove_other_xattrs(node: &Node, wanted: &FileStat) -> Result<(), SyncError> {
+    for (name, _) in node.xattrs()? {
+        if name.to_str().is_none_or(|name| !wanted.xattrs.contains_key(name)) {
+            ignore_unsupported(node.remove_xattr(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file system or a user without the right to an attribute does not keep it: BuildKit's receivers go on then, and
+/// contexts sent from other systems depend on it.
+fn ignore_unsupported(result: Result<(), ConfineError>) -> Result<(), ConfineError> {
+    match result {
+        Err(error)
+            if matches!(
+                error.io_kind(),
+                Some(std::io::ErrorKind::Unsupported | std::io::ErrorKind::PermissionDenied)
+            ) =>
+        {
+            tracing::debug!(%error, "an extended attribute is not kept");
+            Ok(())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,62 @@
+use std::fs::File;
+use std::io;
+
+use super::apply::{Applier, Changes, ReceiveOptions};
+use super::error::SyncError;
+use super::tree::Tree;
+use crate::confine::Root;
+
+/// Makes `destination` equal to `tree`, copying only files that differ; both are on this machine.
+///
+/// # Errors
+/// Where something cannot be read or written. The destination is a mixture then; the next call mends it.
+pub fn copy_tree(
+    tree: &Tree,
+    destination: Root,
+    options: ReceiveOptions,
+    mut progress: impl FnMut(u64),
+) -> Result<Changes, SyncError> {
+    let mut applier = Applier::new(destination, options)?;
+    tree.walk::<SyncError>(|stat, node| {
+        if !applier.entry(&stat)? {
+            return Ok(());
+        }
+        let mut written = 0;
+        if let Some(node) = node {
+            let copied = node.open_read().map_err(SyncError::from).and_then(|from| {
+                let to = applier.open(&stat.path)?;
+                copy_content(&from, &to).map_err(|source| SyncError::Content {
+                    path: stat.path.clone(),
+                    source,
+                })
+            });
+            written = copied?;
+        }
+        progress(written);
+        applier.content_written(&stat, written)
+    })?;
+    applier.finish()
+}
+
+/// Copies what is left of one file to another, inside the kernel where it can.
+pub(crate) fn copy_content(from: &File, to: &File) -> io::Result<u64> {
+    const STEP: usize = 1 << 30;
+    let mut copied = 0;
+    loop {
+        match rustix::fs::copy_file_range(from, None, to, None, STEP) {
+            Ok(0) if copied == 0 => return io::copy(&mut &*from, &mut &*to),
+            Ok(0) => return Ok(copied),
+            Ok(count) => copied += count as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            // What one of the two file systems cannot do in the kernel.
+            Err(
+                rustix::io::Errno::NOSYS
+                | rustix::io::Errno::XDEV
+                | rustix::io::Errno::PERM
+                | rustix::io::Errno::OPNOTSUPP
+                | rustix::io::Errno::INVAL,
+            ) if copied == 0 => return io::copy(&mut &*from, &mut &*to),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
