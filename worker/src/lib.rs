@@ -6,6 +6,7 @@ pub mod confine;
 pub mod content;
 pub mod limits;
 pub mod meta;
+pub mod fsync;
 pub mod mount;
 pub mod snapshot;
 pub mod state;

@@ -59,7 +59,7 @@ impl Root {
     ///
     /// # Shape
     /// Depth first, the entries of one directory ordered by their names' bytes; paths are relative to `path`. The object at
-    /// `path` itself is not visited. No link is followed.
+    /// `path` itself is not visited. No link is followed. An entry that vanished meanwhile is left out.
     ///
     /// # Errors
     /// The visitor's, or where something cannot be read.
@@ -76,8 +76,11 @@ impl Root {
                 continue;
             };
             let here = level.path.join(&name);
-            let fd = open_entry(&level.dir, &name)
-                .map_err(|errno| ConfineError::system("visit", &here, errno))?;
+            let fd = match open_entry(&level.dir, &name) {
+                // It vanished since its directory was read: others may work in a build context.
+                Err(Errno::NOENT) => continue,
+                fd => fd.map_err(|errno| ConfineError::system("visit", &here, errno))?,
+            };
             let node = Node::new(fd, &here);
             let metadata = node.metadata()?;
             if visitor(&here, &node, &metadata)? == Visit::Enter && metadata.is_dir() {

@@ -228,10 +228,9 @@ impl Applier {
             Kind::File => drop(self.root.create_file(path, 0o600)?),
             Kind::Fifo | Kind::Socket => self.root.mknod(path, kind, 0o600, 0)?,
             Kind::CharDevice | Kind::BlockDevice => {
-                let device =
-                    stat::device(wanted.devmajor, wanted.devminor).ok_or_else(|| {
-                        SyncError::Protocol(format!("device number of {:?}", wanted.path))
-                    })?;
+                let device = stat::device(wanted.devmajor, wanted.devminor).ok_or_else(|| {
+                    SyncError::Protocol(format!("device number of {:?}", wanted.path))
+                })?;
                 self.root.mknod(path, kind, 0o600, device)?;
             }
         }
@@ -287,7 +286,10 @@ fn set_metadata(node: &Node, wanted: &FileStat, kind: Kind) -> Result<(), SyncEr
 
 fn remove_other_xattrs(node: &Node, wanted: &FileStat) -> Result<(), SyncError> {
     for (name, _) in node.xattrs()? {
-        if name.to_str().is_none_or(|name| !wanted.xattrs.contains_key(name)) {
+        if name
+            .to_str()
+            .is_none_or(|name| !wanted.xattrs.contains_key(name))
+        {
             ignore_unsupported(node.remove_xattr(&name))?;
         }
     }

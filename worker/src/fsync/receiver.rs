@@ -72,7 +72,13 @@ async fn shuffle(
         tokio::select! {
             biased;
             packet = to_send.recv() => match packet {
-                Some(packet) => stream.send(packet).await?,
+                Some(packet) => {
+                    let is_last = packet.r#type() == PacketType::PacketFin;
+                    stream.send(packet).await?;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
                 None => return Ok(()),
             },
             packet = stream.receive() => {
@@ -101,7 +107,7 @@ async fn drain(stream: &mut dyn PacketStream) -> Result<(), SyncError> {
 fn error_packet(error: &SyncError) -> Packet {
     Packet {
         r#type: PacketType::PacketErr.into(),
-        data: error.to_string().into_bytes(),
+        data: error.to_string().into_bytes().into(),
         ..Packet::default()
     }
 }
@@ -168,7 +174,9 @@ impl Writer {
 
     fn entry(&mut self, stat: Option<FileStat>) -> Result<(), SyncError> {
         if self.all_sent {
-            return Err(SyncError::Protocol(String::from("an entry after the last one")));
+            return Err(SyncError::Protocol(String::from(
+                "an entry after the last one",
+            )));
         }
         let Some(stat) = stat else {
             self.all_sent = true;
@@ -201,9 +209,7 @@ impl Writer {
                 id,
                 ..Packet::default()
             };
-            self.outgoing
-                .send(request)
-                .map_err(|_| SyncError::Ended)?;
+            self.outgoing.send(request).map_err(|_| SyncError::Ended)?;
         }
         Ok(())
     }

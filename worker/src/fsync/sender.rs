@@ -52,19 +52,21 @@ pub async fn send(
     drop(to_send);
     let walked = joined(walker.await);
     let read = joined(reader.await);
-    match (walked, answered) {
-        (Err(SyncError::Ended), answered) => answered.and(read),
-        (Err(error), _) => {
-            let packet = Packet {
-                r#type: PacketType::PacketErr.into(),
-                data: error.to_string().into_bytes(),
-                ..Packet::default()
-            };
-            let _ = stream.send(packet).await;
-            Err(error)
-        }
-        (Ok(()), answered) => answered,
-    }
+    let cause = [walked, read].into_iter().find_map(|result| {
+        result
+            .err()
+            .filter(|error| !matches!(error, SyncError::Ended))
+    });
+    let Some(error) = cause else {
+        return answered;
+    };
+    let packet = Packet {
+        r#type: PacketType::PacketErr.into(),
+        data: error.to_string().into_bytes().into(),
+        ..Packet::default()
+    };
+    let _ = stream.send(packet).await;
+    Err(error)
 }
 
 fn joined(result: Result<Result<(), SyncError>, tokio::task::JoinError>) -> Result<(), SyncError> {
@@ -118,11 +120,7 @@ async fn answer(
 }
 
 /// Sends an entry for everything in the tree, and the end.
-fn walk(
-    tree: &Tree,
-    offered: &Offered,
-    packets: &mpsc::Sender<Packet>,
-) -> Result<(), SyncError> {
+fn walk(tree: &Tree, offered: &Offered, packets: &mpsc::Sender<Packet>) -> Result<(), SyncError> {
     let mut id = 0;
     let entry = |stat| Packet {
         r#type: PacketType::PacketStat.into(),
@@ -164,7 +162,7 @@ fn read(
                 .blocking_send(Packet {
                     r#type: PacketType::PacketData.into(),
                     id,
-                    data: data.to_vec(),
+                    data: data.to_vec().into(),
                     ..Packet::default()
                 })
                 .map_err(|_| SyncError::Ended)

@@ -73,9 +73,11 @@ impl Tree {
         mut visit: impl FnMut(FileStat, Option<&Node>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut state = Walk::default();
-        let walked = self.root.walk::<Stop<E>>(Path::new("."), |path, node, metadata| {
-            self.step(&mut state, path, node, metadata, &mut visit)
-        });
+        let walked = self
+            .root
+            .walk::<Stop<E>>(Path::new("."), |path, node, metadata| {
+                self.step(&mut state, path, node, metadata, &mut visit)
+            });
         walked.map_err(|stop| match stop {
             Stop::Visitor(error) => error,
             Stop::Tree(error) => E::from(error),
@@ -248,9 +250,7 @@ fn patterns(list: &'static str, texts: &[String]) -> Result<Option<PatternList>,
     PatternList::new(texts).map(Some).map_err(invalid(list))
 }
 
-fn invalid(
-    list: &'static str,
-) -> impl Fn(cooper_core::patterns::PatternError) -> SyncError {
+fn invalid(list: &'static str) -> impl Fn(cooper_core::patterns::PatternError) -> SyncError {
     move |source| SyncError::Pattern { list, source }
 }
 
