@@ -35,7 +35,7 @@ fn hard(path: &str, target: &str) -> FileStat {
 
 async fn receive_all(to: &Path, entries: Vec<FileStat>) -> Result<(), SyncError> {
     let (mut sending, mut receiving) = pair();
-    let sender = tokio::spawn(async move {
+    let sender = async move {
         for stat in entries.into_iter().map(Some).chain([None]) {
             let packet = Packet {
                 r#type: PacketType::PacketStat.into(),
@@ -57,16 +57,13 @@ async fn receive_all(to: &Path, entries: Vec<FileStat>) -> Result<(), SyncError>
             };
             let _ = sending.send(end).await;
         }
-    });
-    let received = receive(
-        &mut receiving,
-        open(to),
-        ReceiveOptions::default(),
-        &mut |_| {},
-    )
-    .await;
-    drop(receiving);
-    sender.await.expect("no panic");
+    };
+    let destination = open(to);
+    let receiver = async move {
+        let options = ReceiveOptions::default();
+        receive(&mut receiving, destination, options, &mut |_| {}).await
+    };
+    let ((), received) = tokio::join!(sender, receiver);
     received.map(drop)
 }
 

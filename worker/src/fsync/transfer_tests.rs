@@ -20,13 +20,15 @@ async fn transfer(
 ) -> (Result<Changes, SyncError>, Channel) {
     let (mut sending, mut receiving) = pair();
     let tree = tree(from);
-    let sender = tokio::spawn(async move {
+    let sender = async move {
         let sent = send(&mut sending, tree, &mut |_| {}).await;
         drop(sending);
         sent
-    });
-    let received = receive(&mut receiving, open(to), options, &mut |_| {}).await;
-    let sent = sender.await.expect("no panic");
+    };
+    let destination = open(to);
+    let mut progress = |_| {};
+    let receiver = receive(&mut receiving, destination, options, &mut progress);
+    let (sent, received) = tokio::join!(sender, receiver);
     if received.is_ok() {
         sent.expect("the sender saw the end");
     }
