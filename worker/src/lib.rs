@@ -5,6 +5,7 @@ pub mod clock;
 pub mod confine;
 pub mod content;
 pub mod fsync;
+pub mod distribution;
 pub mod limits;
 pub mod meta;
 pub mod mount;
