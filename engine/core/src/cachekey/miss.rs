@@ -1,3 +1,5 @@
+use crate::ports::LookupAnswer;
+
 /// Why a vertex ran although caching was possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MissReason {
@@ -18,4 +20,22 @@ pub enum MissReason {
     NeverMatches,
     /// The cache store could not be asked.
     StoreFailed,
+}
+
+impl MissReason {
+    /// Why an answer holds no key; `None` when it holds one.
+    #[must_use]
+    pub fn of(answer: &LookupAnswer) -> Option<Self> {
+        if !answer.keys.is_empty() {
+            return None;
+        }
+        if !answer.op_known {
+            return Some(Self::NewOp);
+        }
+        let changed = answer.inputs_known.iter().position(|known| !known);
+        Some(match changed {
+            Some(input) => Self::InputChanged { input },
+            None => Self::NewCombination,
+        })
+    }
 }

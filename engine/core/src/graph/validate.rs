@@ -162,6 +162,12 @@ fn named_user(user: Option<&pb::UserOpt>, states: i64) -> Result<(), OpError> {
 fn build_outputs(build: &pb::BuildOp, inputs: i64) -> Result<i64, OpError> {
     // -1 says that the definition is solved here; BuildKit knows no other builder.
     index("build.builder", build.builder, EMPTY, 0)?;
+    if build.def.is_some() {
+        // BuildKit carries this field but never reads it; nested definitions are not checked either.
+        return Err(OpError::Invalid(String::from(
+            "a build op takes its definition from an input, not from the op",
+        )));
+    }
     for input in build.inputs.values() {
         index("build.inputs.input", input.input, 0, inputs)?;
     }
