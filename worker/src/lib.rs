@@ -8,6 +8,7 @@ pub mod distribution;
 pub mod fsync;
 pub mod limits;
 pub mod meta;
+pub mod exec;
 pub mod mount;
 pub mod snapshot;
 pub mod state;

@@ -30,9 +30,13 @@ impl DetachedMount {
     /// Where nothing is there, or without the right to mount.
     pub fn bind_path(path: &Path) -> Result<Self, MountError> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        rustix::mount::open_tree(CWD, path, flags)
-            .map(Self::from_fd)
-            .map_err(|errno| MountError::new(MountError::of_path(path), "open_tree", errno))
+        let fail = |step| {
+            move |error: std::io::Error| MountError::new(path.display().to_string(), step, error)
+        };
+        let fd = rustix::mount::open_tree(CWD, path, flags)
+            .map_err(|errno| fail("open_tree")(errno.into()))?;
+        set_mount_attributes(&fd, MountAttributes::default()).map_err(fail("mount_setattr"))?;
+        Ok(Self { fd })
     }
 
     /// Makes the file or directory that `object` refers to mountable elsewhere: exactly that object, whatever its name
@@ -44,9 +48,11 @@ impl DetachedMount {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH;
-        rustix::mount::open_tree(object.as_fd(), "", flags)
-            .map(Self::from_fd)
-            .map_err(|errno| MountError::new("an open file", "open_tree", errno))
+        let fail = |step| move |error: std::io::Error| MountError::new("an open file", step, error);
+        let fd = rustix::mount::open_tree(object.as_fd(), "", flags)
+            .map_err(|errno| fail("open_tree")(errno.into()))?;
+        set_mount_attributes(&fd, MountAttributes::default()).map_err(fail("mount_setattr"))?;
+        Ok(Self { fd })
     }
 
     /// Makes an empty file system in memory.
@@ -94,8 +100,12 @@ impl DetachedMount {
     /// # Errors
     /// Where the kernel refuses.
     pub fn set_read_only(&self) -> Result<(), MountError> {
-        set_mount_attributes(&self.fd, MountAttributes::READ_ONLY)
-            .map_err(|error| MountError::new("read-only", "mount_setattr", error))
+        self.set_attributes(MountAttributes::READ_ONLY)
+    }
+
+    pub(crate) fn set_attributes(&self, attributes: MountAttributes) -> Result<(), MountError> {
+        set_mount_attributes(&self.fd, attributes)
+            .map_err(|error| MountError::new("with its attributes", "mount_setattr", error))
     }
 
     /// The mounted directory, to work in without attaching it.

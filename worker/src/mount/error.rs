@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 /// Why a mount could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot mount {what}: {step}: {source}")]
@@ -24,9 +22,5 @@ impl MountError {
             step,
             source: source.into(),
         }
-    }
-
-    pub(super) fn of_path(path: &std::path::Path) -> String {
-        PathBuf::from(path).display().to_string()
     }
 }

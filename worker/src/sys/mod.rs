@@ -4,6 +4,16 @@
 
 #![expect(unsafe_code, reason = "raw system calls are what this module is for")]
 
+mod execve;
+mod fork;
+mod loopback;
 mod mount_attr;
+mod process;
+mod seccomp;
 
+pub(crate) use execve::execve;
+pub(crate) use fork::{Fork, Namespaces, fork_into};
+pub(crate) use loopback::bring_loopback_up;
 pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
+pub(crate) use process::{close_all_but, exit_now, join_new_session_keyring, reset_signals};
+pub(crate) use seccomp::{Instruction, install_filter};

@@ -7,9 +7,19 @@ pub(crate) struct MountAttributes(u64);
 
 impl MountAttributes {
     pub(crate) const READ_ONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
+    pub(crate) const NO_SUID: Self = Self(libc::MOUNT_ATTR_NOSUID);
+    pub(crate) const NO_DEV: Self = Self(libc::MOUNT_ATTR_NODEV);
+    pub(crate) const NO_EXEC: Self = Self(libc::MOUNT_ATTR_NOEXEC);
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Sets attributes of the mount that `mount` is the root of; those not named stay as they are.
+///
+/// The mount also leaves the peer group that a bind mount is born into: what is mounted below it must not appear at the
+/// place that it was bound from.
 ///
 /// # Errors
 /// Where `mount_setattr` fails; `Unsupported` before Linux 5.12.
@@ -17,7 +27,7 @@ pub(crate) fn set_mount_attributes(mount: impl AsFd, set: MountAttributes) -> io
     let attributes = libc::mount_attr {
         attr_set: set.0,
         attr_clr: 0,
-        propagation: 0,
+        propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };
     // SAFETY: the path is a NUL-terminated constant, and `attributes` outlives the call, which only reads it.

@@ -1,0 +1,317 @@
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+
+use super::config::{Config, ConfigMount};
+use super::protocol::{
+    FailureCause, HELPER_NAME, Launch, LaunchSource, Report, in_memory, read_value, send_launch,
+};
+use super::seccomp::Filter;
+use crate::mount::{DetachedMount, MountError};
+
+/// The program that helpers are started from: our own, which calls
+/// [`runner_main_if_asked`](super::runner_main_if_asked) first.
+///
+/// It is a read-only view of the file, so that nothing inside a container can write to it through `/proc/self/exe`
+/// (CVE-2019-5736).
+#[derive(Debug)]
+pub struct RunnerProgram {
+    view: DetachedMount,
+}
+
+impl RunnerProgram {
+    /// The program of this process.
+    ///
+    /// # Errors
+    /// Without the right to mount.
+    pub fn this_executable() -> Result<Self, MountError> {
+        Self::at(Path::new("/proc/self/exe"))
+    }
+
+    /// Another program that answers to the same call.
+    ///
+    /// # Errors
+    /// Where it is not there, or without the right to mount.
+    pub fn at(path: &Path) -> Result<Self, MountError> {
+        let view = DetachedMount::bind_path(path)?;
+        view.set_read_only()?;
+        Ok(Self { view })
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.view.as_fd().as_raw_fd()))
+    }
+}
+
+impl AsFd for RunnerProgram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.view.as_fd()
+    }
+}
+
+/// One container, ready to run.
+#[derive(Debug)]
+pub struct Container {
+    /// How it is set up. Mounts of the kernel's own file systems are in it; those with content are in `mounts`.
+    pub config: Config,
+    /// What becomes `/`.
+    pub root: DetachedMount,
+    /// What is mounted after the configuration's own mounts, in order. One with the destination of an earlier one takes
+    /// its place.
+    pub mounts: Vec<ContainerMount>,
+    /// Mounts that [`Source::Part`]s are in.
+    pub stages: Vec<DetachedMount>,
+    /// The filter of system calls.
+    pub filter: Option<&'static Filter>,
+}
+
+/// Content mounted into a container.
+#[derive(Debug)]
+pub struct ContainerMount {
+    /// Absolute path inside.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub source: Source,
+    /// Whether it cannot be written through this mount.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum Source {
+    /// A mount of its own.
+    Whole(DetachedMount),
+    /// A file or directory in one of the container's stages.
+    Part(OwnedFd),
+}
+
+/// How a container's program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// We were told to stop it.
+    Cancelled,
+}
+
+/// Where a program wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Why a container's program did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The image or the op asks for what cannot be.
+    #[error("{step}: {message}")]
+    Request {
+        /// What was tried.
+        step: String,
+        /// What was wrong.
+        message: String,
+    },
+    /// The machine did not let us.
+    #[error("cannot set the container up: {step}: {message}")]
+    Machine {
+        /// What was tried.
+        step: String,
+        /// What was wrong.
+        message: String,
+    },
+    /// The helper could not be started or talked to.
+    #[error("the container's helper: {0}")]
+    Helper(#[from] io::Error),
+}
+
+impl Container {
+    /// Runs the program to its end and hands on what it writes.
+    ///
+    /// # Errors
+    /// Where the program could not be started; how a started one ended is no error.
+    ///
+    /// # Cancel
+    /// When `cancelled` completes, all processes are killed, and this returns [`ExitStatus::Cancelled`] when they are gone
+    /// and nothing of theirs is mounted. Dropping the future kills them too, but does not wait.
+    pub async fn run(
+        self,
+        program: &RunnerProgram,
+        output: impl Fn(Output, Bytes),
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<ExitStatus, RunError> {
+        let path = program.path();
+        let started = tokio::task::spawn_blocking(move || self.start(&path));
+        let Helper {
+            mut process,
+            socket,
+            stdout,
+            stderr,
+        } = started
+            .await
+            .map_err(|error| io::Error::other(error.to_string()))??;
+        let (mut report, keep_alive) = tokio::net::UnixStream::from_std(socket)?.into_split();
+        let read_report = async move {
+            let mut json = Vec::new();
+            report.read_to_end(&mut json).await.map(|_| json)
+        };
+        let ended = async {
+            futures::try_join!(
+                pump(stdout, Output::Stdout, &output),
+                pump(stderr, Output::Stderr, &output),
+                read_report,
+                process.wait(),
+            )
+        };
+        tokio::pin!(ended, cancelled);
+        let (was_cancelled, (_, _, json, _)) = tokio::select! {
+            answer = &mut ended => (false, answer?),
+            () = &mut cancelled => {
+                drop(keep_alive);
+                (true, ended.await?)
+            }
+        };
+        let report = read_value(json.as_slice())?
+            .ok_or_else(|| io::Error::other("it ended without a report"))?;
+        outcome(report, was_cancelled)
+    }
+
+    /// Starts the helper and gives it all that it needs; our own handles are dropped.
+    fn start(mut self, program: &Path) -> Result<Helper, io::Error> {
+        let sources = self.take_sources();
+        let filter = self
+            .filter
+            .map(|filter| in_memory(&filter.to_bytes()))
+            .transpose()?;
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.root.as_fd()];
+        let mut send = |fd| {
+            fds.push(fd);
+            fds.len() - 1
+        };
+        let launch = Launch {
+            root_fd: 0,
+            filter_fd: filter.as_ref().map(|filter| send(filter.as_fd())),
+            stage_fds: self
+                .stages
+                .iter()
+                .map(|stage| send(stage.as_fd()))
+                .collect(),
+            sources: sources
+                .iter()
+                .map(|source| match source {
+                    Source::Whole(mount) => LaunchSource::Whole(send(mount.as_fd())),
+                    Source::Part(part) => LaunchSource::Part(send(part.as_fd())),
+                })
+                .collect(),
+            config: self.config,
+        };
+        let (ours, theirs) = UnixStream::pair()?;
+        let (stdout, stdout_end) = io::pipe()?;
+        let (stderr, stderr_end) = io::pipe()?;
+        let process = tokio::process::Command::from(command(program))
+            .stdin(OwnedFd::from(theirs))
+            .stdout(stdout_end)
+            .stderr(stderr_end)
+            .spawn()?;
+        send_launch(&ours, &launch, &fds)?;
+        ours.set_nonblocking(true)?;
+        let receiver = |end: io::PipeReader| Receiver::from_owned_fd(OwnedFd::from(end));
+        Ok(Helper {
+            process,
+            socket: ours,
+            stdout: receiver(stdout)?,
+            stderr: receiver(stderr)?,
+        })
+    }
+
+    /// Moves the mounts with content into the configuration, as `bind`s in their order.
+    fn take_sources(&mut self) -> Vec<Source> {
+        let mut mounts: Vec<ContainerMount> = Vec::new();
+        for mount in std::mem::take(&mut self.mounts) {
+            mounts.retain(|earlier| earlier.destination != mount.destination);
+            self.config
+                .mounts
+                .retain(|earlier| earlier.destination != mount.destination);
+            mounts.push(mount);
+        }
+        let mut sources = Vec::new();
+        for ContainerMount {
+            destination,
+            source,
+            read_only,
+        } in mounts
+        {
+            let options = [Some("bind"), read_only.then_some("ro")];
+            self.config.mounts.push(ConfigMount {
+                destination,
+                kind: "bind".into(),
+                source: format!("mounts/{}", sources.len()).into(),
+                options: options.into_iter().flatten().map(String::from).collect(),
+            });
+            sources.push(source);
+        }
+        sources
+    }
+}
+
+/// A helper gets its own process group, so that a Ctrl-C at our terminal is ours to act on.
+fn command(program: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .arg0(HELPER_NAME)
+        .env_clear()
+        .process_group(0)
+        .stdin(Stdio::null());
+    command
+}
+
+struct Helper {
+    process: tokio::process::Child,
+    socket: UnixStream,
+    stdout: Receiver,
+    stderr: Receiver,
+}
+
+/// Largest piece of output that is handed on at once, in bytes: what a pipe holds.
+const CHUNK: usize = 64 << 10;
+
+async fn pump(mut from: Receiver, name: Output, output: &impl Fn(Output, Bytes)) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        if from.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        output(name, buffer.split().freeze());
+    }
+}
+
+fn outcome(report: Report, was_cancelled: bool) -> Result<ExitStatus, RunError> {
+    match report {
+        _ if was_cancelled => Ok(ExitStatus::Cancelled),
+        Report::Exited(code) => Ok(ExitStatus::Exited(code)),
+        Report::Signaled(signal) => Ok(ExitStatus::Signaled(signal)),
+        Report::Failed(failure) => Err(match failure.cause {
+            FailureCause::Request => RunError::Request {
+                step: failure.step,
+                message: failure.message,
+            },
+            FailureCause::Machine => RunError::Machine {
+                step: failure.step,
+                message: failure.message,
+            },
+        }),
+    }
+}

@@ -1,0 +1,166 @@
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+
+/// What the helper is called by, so that our own binary knows that it is one.
+pub(super) const HELPER_NAME: &str = "cooper-container";
+
+/// What the engine asks its helper to run. Numbers named `fd` are positions in the descriptors that come with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Launch {
+    pub(super) config: Config,
+    /// A compiled filter of system calls in memory.
+    pub(super) filter_fd: Option<usize>,
+    /// The mount that becomes `/`.
+    pub(super) root_fd: usize,
+    /// Mounts of which only parts are shown.
+    pub(super) stage_fds: Vec<usize>,
+    /// What is mounted, for each `bind` of the configuration in its order.
+    pub(super) sources: Vec<LaunchSource>,
+}
+
+/// Where the content of a `bind` comes from.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum LaunchSource {
+    /// A detached mount, attached as it is.
+    Whole(usize),
+    /// A file or directory in one of the stages.
+    Part(usize),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Report {
+    Exited(i32),
+    Signaled(i32),
+    Failed(SetupFailure),
+}
+
+/// Why the container's program never ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{step}: {message}")]
+pub(super) struct SetupFailure {
+    pub(super) step: String,
+    pub(super) message: String,
+    pub(super) cause: FailureCause,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum FailureCause {
+    /// The image or the op asks for what cannot be.
+    Request,
+    /// The machine does not let us.
+    Machine,
+}
+
+impl SetupFailure {
+    pub(super) fn machine(step: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self {
+            step: step.into(),
+            message: error.to_string(),
+            cause: FailureCause::Machine,
+        }
+    }
+
+    pub(super) fn request(step: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self {
+            step: step.into(),
+            message: error.to_string(),
+            cause: FailureCause::Request,
+        }
+    }
+}
+
+/// Descriptors that fit into one message (`SCM_MAX_FD` is 253).
+const FDS_IN_MESSAGE: usize = 250;
+
+/// Sends a value and descriptors to a helper. The value travels in memory that no other process can reach: it holds the
+/// environment, and with it perhaps secrets.
+pub(super) fn send_launch(
+    socket: &UnixStream,
+    launch: &Launch,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let launch = in_memory(&serde_json::to_vec(launch)?)?;
+    let all: Vec<BorrowedFd<'_>> = std::iter::once(launch.as_fd())
+        .chain(fds.iter().copied())
+        .collect();
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_IN_MESSAGE))];
+    for some in all.chunks(FDS_IN_MESSAGE) {
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(some));
+        rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(b"+")],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+    }
+    (&mut &*socket).write_all(b".")
+}
+
+/// Receives what [`send_launch`] sent.
+pub(super) fn receive_launch(socket: &UnixStream) -> io::Result<(Launch, Vec<OwnedFd>)> {
+    let mut fds = Vec::new();
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_IN_MESSAGE))];
+    loop {
+        let mut byte = [0];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        let message =
+            rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        if message.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                fds.extend(received);
+            }
+        }
+        if byte == *b"." {
+            break;
+        }
+    }
+    let mut launch = File::from(fds.remove(0));
+    let mut json = Vec::new();
+    launch.rewind()?;
+    launch.read_to_end(&mut json)?;
+    Ok((serde_json::from_slice(&json)?, fds))
+}
+
+/// A file in memory with this content.
+pub(super) fn in_memory(content: &[u8]) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("cooper", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(fd);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Writes a value to a pipe or socket whose end is the end of the value.
+pub(super) fn write_value(mut to: impl Write, value: &impl Serialize) -> io::Result<()> {
+    to.write_all(&serde_json::to_vec(value)?)
+}
+
+/// Reads a value up to the end of the stream; `None` where there was nothing.
+pub(super) fn read_value<T: DeserializeOwned>(mut from: impl Read) -> io::Result<Option<T>> {
+    let mut json = Vec::new();
+    from.read_to_end(&mut json)?;
+    if json.is_empty() {
+        Ok(None)
+    } else {
+        Ok(Some(serde_json::from_slice(&json)?))
+    }
+}

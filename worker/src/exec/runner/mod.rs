@@ -1,0 +1,11 @@
+//! What happens in the helper process: everything here runs with one thread and may block.
+
+mod child;
+mod devices;
+mod filesystem;
+mod helper;
+mod mounts;
+mod privileges;
+mod target;
+
+pub use helper::runner_main_if_asked;
