@@ -1,6 +1,7 @@
 //! Doing one op on one machine: sources, exec, mounts, snapshots, content, the persisted cache, exporters.
 
 pub mod cachestore;
+pub mod checksum;
 pub mod clock;
 pub mod confine;
 pub mod content;
