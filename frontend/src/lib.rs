@@ -1,1 +1,33 @@
-//! placeholder
+//! The Dockerfile frontend: text to LLB and image config.
+//!
+//! Everything but the gateway is pure: no async, file system, network, clock or randomness. The same text and the same
+//! facts give the same bytes, and those are the bytes that BuildKit's `dockerfile.v0` makes, so that caches interoperate.
+//!
+//! The way through, top-down: [`gateway`] answers what a conversion asks for; [`convert`] is the pure seam; [`dockerfile`]
+//! makes a tree of text, [`instruction`] typed instructions and stages of the tree, `stage` links stages and finds what they
+//! stand on, `lower` makes ops and an image config of instructions, `llb` writes ops down. [`expand`] replaces variables in
+//! words, [`lint`] warns of what is legal but better avoided.
+//!
+//! What it does not do: run anything, read anything, match `.dockerignore` patterns, render excerpts of the Dockerfile.
+
+mod context;
+pub mod convert;
+pub mod diagnostic;
+pub mod dockerfile;
+pub mod environment;
+pub mod expand;
+pub mod facts;
+pub mod gateway;
+mod golang;
+pub mod image;
+pub mod instruction;
+pub mod lint;
+mod llb;
+mod lower;
+mod named;
+pub mod options;
+pub mod platform;
+pub mod reference;
+mod source;
+mod stage;
+mod suggest;

@@ -1,0 +1,256 @@
+//! The pure seam: text and facts to definitions and image configs, or to questions.
+
+use std::collections::BTreeMap;
+
+use cooper_proto::pb;
+
+use crate::context::{self, MainContext};
+use crate::diagnostic::{Fault, Warning};
+use crate::dockerfile::directive;
+use crate::facts::{Fact, Facts, Need};
+use crate::image::Image;
+use crate::llb::SourceMap;
+use crate::options::{Options, Texts};
+use crate::platform::Platform;
+use crate::stage::Conversion;
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// Frontend options.
+    pub options: Texts,
+    /// Definitions that the client offers by name.
+    pub inputs: BTreeMap<String, pb::Definition>,
+    /// The client's session.
+    pub session: String,
+    /// The platform that the first worker runs.
+    pub host: Platform,
+}
+
+/// How far a conversion came.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// These must be answered first.
+    Need(Vec<Need>),
+    /// It is over.
+    Done(Box<Outcome>),
+    /// It cannot be done.
+    Failed(Box<Failed>),
+}
+
+/// What a Dockerfile became.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// One part a platform.
+    pub parts: Vec<Part>,
+    /// Whether the result is a map by platform even if there is one part only.
+    pub multi_platform: bool,
+    /// Findings, those of the first platform.
+    pub warnings: Vec<Warning>,
+    /// The Dockerfile.
+    pub file: File,
+}
+
+/// One platform's result.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The platform asked for, or the host's.
+    pub platform: Platform,
+    /// What makes the file system; no ops for the empty one.
+    pub definition: pb::Definition,
+    /// The configuration.
+    pub image: Image,
+    /// The configuration of the base image, as it was found.
+    pub base_image: Option<Image>,
+    /// The time that takes the place of "now".
+    ///
+    /// # Units
+    /// Seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// Why a conversion failed, with the text that its lines refer to.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The Dockerfile, if it could be read.
+    pub file: Option<File>,
+}
+
+/// A Dockerfile and how it came in.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+    /// The definition that brought it in.
+    pub definition: pb::Definition,
+}
+
+/// Why a conversion stops before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A question is open.
+    Wait,
+    /// It cannot be done.
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Stop {
+    /// Adds a place to a fault.
+    pub(crate) fn at(self, lines: crate::diagnostic::Lines) -> Self {
+        match self {
+            Self::Wait => Self::Wait,
+            Self::Fault(fault) => Self::Fault(fault.at(lines)),
+        }
+    }
+}
+
+/// Facts, and the questions that they leave open.
+pub(crate) struct Questions<'a> {
+    facts: &'a Facts,
+    open: Vec<Need>,
+}
+
+impl Questions<'_> {
+    /// The answer; an open question is noted.
+    pub(crate) fn ask(&mut self, need: Need) -> Result<Fact, Stop> {
+        if let Some(fact) = self.facts.get(&need) {
+            return Ok(fact.clone());
+        }
+        let key = need.key();
+        if self.open.iter().all(|known| known.key() != key) {
+            self.open.push(need);
+        }
+        Err(Stop::Wait)
+    }
+
+    /// A file's content, `None` if there is no such file.
+    pub(crate) fn file(
+        &mut self,
+        definition: &pb::Definition,
+        path: &str,
+        limit: Option<u64>,
+    ) -> Result<Option<Vec<u8>>, Stop> {
+        let need = Need::File {
+            definition: definition.clone(),
+            path: path.to_owned(),
+            limit,
+        };
+        match self.ask(need)? {
+            Fact::File(content) => Ok(content.map(|bytes| bytes.to_vec())),
+            Fact::Image(_) => Err(Fault::new(format!("the answer about {path} is no file")).into()),
+        }
+    }
+}
+
+/// Converts as far as the facts go. Equal arguments give equal answers, byte for byte.
+#[must_use]
+pub fn convert(input: &Input, facts: &Facts) -> Step {
+    let mut questions = Questions {
+        facts,
+        open: Vec::new(),
+    };
+    let mut file = None;
+    match attempt(input, &mut questions, &mut file) {
+        Ok(outcome) => Step::Done(Box::new(outcome)),
+        Err(Stop::Wait) => Step::Need(questions.open),
+        Err(Stop::Fault(fault)) => Step::Failed(Box::new(Failed { fault, file })),
+    }
+}
+
+fn attempt(
+    input: &Input,
+    questions: &mut Questions<'_>,
+    seen: &mut Option<File>,
+) -> Result<Outcome, Stop> {
+    let options = Options::read(&input.options, &input.host)?;
+    let context = MainContext::find(input, &options, questions)?;
+    let (file, ignore) = context::dockerfile(input, &options, &context, questions)?;
+    *seen = Some(file.clone());
+    check_syntax(&options, &file.data)?;
+    check_request(&options)?;
+    let exclude = match ignore {
+        Some(exclude) => exclude,
+        None => context.ignore_file(input, questions)?,
+    };
+    let source = SourceMap {
+        filename: file.name.clone(),
+        data: file.data.clone(),
+        definition: Some(file.definition.clone()),
+    };
+    let targets: Vec<Option<&Platform>> = match options.platforms.as_slice() {
+        [] => vec![None],
+        several => several.iter().map(Some).collect(),
+    };
+    let mut parts = Vec::new();
+    let mut warnings = None;
+    let mut waiting = false;
+    for target in targets {
+        let conversion = Conversion::new(input, &options, &context, &exclude, &source, target);
+        match conversion.run(questions) {
+            Ok((part, found)) => {
+                parts.push(part);
+                warnings.get_or_insert(found);
+            }
+            Err(Stop::Wait) => waiting = true,
+            Err(fault) => return Err(fault),
+        }
+    }
+    if waiting {
+        return Err(Stop::Wait);
+    }
+    Ok(Outcome {
+        parts,
+        multi_platform: options.multi_platform,
+        warnings: warnings.unwrap_or_default(),
+        file,
+    })
+}
+
+/// Docker's own frontend images stand for what is built in; other frontends run in containers.
+fn check_syntax(options: &Options, text: &[u8]) -> Result<(), Fault> {
+    if !options.text("cmdline").is_empty() {
+        return Ok(());
+    }
+    let (image, lines) = match options.build_args.get("BUILDKIT_SYNTAX") {
+        Some(given) => (
+            given
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+            None,
+        ),
+        None => match directive::syntax(&String::from_utf8_lossy(text)) {
+            Some(syntax) => (syntax.image, Some(syntax.lines)),
+            None => return Ok(()),
+        },
+    };
+    let name = image.strip_prefix("docker.io/").unwrap_or(&image);
+    let name = name.split(['@', ':']).next().unwrap_or_default();
+    if matches!(
+        name,
+        "dockerfile.v0" | "docker/dockerfile" | "docker/dockerfile-upstream"
+    ) {
+        return Ok(());
+    }
+    let fault = Fault::unsupported(format_args!("the external frontend {image} (gateway.v0)"));
+    Err(lines.map_or_else(|| fault.clone(), |lines| fault.clone().at(lines)))
+}
+
+/// Subrequests ask for something else than a build.
+fn check_request(options: &Options) -> Result<(), Fault> {
+    match options.all.get("requestid") {
+        None => Ok(()),
+        Some(request) => Err(Fault::unsupported(format_args!("the subrequest {request}"))),
+    }
+}

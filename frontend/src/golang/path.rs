@@ -1,0 +1,97 @@
+//! `path.Clean` and `path.Join`: lexical, `/` only.
+
+/// The shortest path that names the same place without looking at any file system. The empty path is `.`.
+pub(crate) fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match parts.last() {
+                Some(&last) if last != ".." => {
+                    parts.pop();
+                }
+                _ if rooted => {}
+                _ => parts.push(".."),
+            },
+            _ => parts.push(part),
+        }
+    }
+    match (rooted, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+/// Joins the parts that are not empty and cleans the outcome; nothing to join gives the empty path.
+pub(crate) fn join(parts: &[&str]) -> String {
+    let joined: Vec<&str> = parts
+        .iter()
+        .copied()
+        .filter(|part| !part.is_empty())
+        .collect();
+    if joined.is_empty() {
+        String::new()
+    } else {
+        clean(&joined.join("/"))
+    }
+}
+
+/// The last part, `.` for the empty path and `/` for a path of slashes.
+pub(crate) fn base(path: &str) -> &str {
+    if path.is_empty() {
+        return ".";
+    }
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() {
+        return "/";
+    }
+    trimmed.rsplit('/').next().unwrap_or(trimmed)
+}
+
+/// All but the last part, cleaned.
+pub(crate) fn dir(path: &str) -> String {
+    match path.rfind('/') {
+        Some(slash) => clean(&path[..=slash]),
+        None => ".".to_owned(),
+    }
+}
+
+/// Whether the path starts at the root.
+pub(crate) fn is_absolute(path: &str) -> bool {
+    path.starts_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaning_is_lexical() {
+        for (given, want) in [
+            ("", "."),
+            ("a/../..", ".."),
+            ("/..", "/"),
+            ("/a/./b//c/..", "/a/b"),
+            ("./a/", "a"),
+            ("../a", "../a"),
+            ("/", "/"),
+        ] {
+            assert_eq!(clean(given), want, "{given}");
+        }
+    }
+
+    #[test]
+    fn joining_skips_empty_parts() {
+        assert_eq!(join(&["", "a", "../b"]), "b");
+        assert_eq!(join(&["", ""]), "");
+        assert_eq!(join(&["/", ""]), "/");
+    }
+
+    #[test]
+    fn base_and_dir_split_the_last_part() {
+        assert_eq!((base("/a/b"), dir("/a/b").as_str()), ("b", "/a"));
+        assert_eq!((base(""), base("///"), dir("a").as_str()), (".", "/", "."));
+    }
+}

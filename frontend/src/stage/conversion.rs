@@ -1,0 +1,288 @@
+//! One Dockerfile on its way to one platform.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Node, args, target};
+use crate::context::MainContext;
+use crate::convert::{Input, Part, Questions, Stop};
+use crate::diagnostic::{Fault, Warning};
+use crate::dockerfile::parse;
+use crate::environment::Environment;
+use crate::expand::{Expander, Variables};
+use crate::instruction::{Stages, stages};
+use crate::lint::{self, Linter};
+use crate::llb::{Graph, Output, SourceMap};
+use crate::options::{Options, Texts};
+use crate::platform::Platform;
+
+/// A conversion and all it knows so far.
+pub(crate) struct Conversion<'a> {
+    pub(crate) input: &'a Input,
+    pub(crate) options: &'a Options,
+    pub(super) context: &'a MainContext,
+    pub(super) exclude: &'a [String],
+    pub(super) source: &'a SourceMap,
+    /// Whether the client asked for a platform.
+    pub(super) explicit_target: bool,
+    pub(crate) target_platform: Platform,
+    pub(crate) build_args: Texts,
+    pub(crate) expander: Expander,
+    pub(crate) globals: Environment,
+    /// ARGs declared before the first FROM.
+    pub(super) declared: BTreeSet<String>,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) linter: Linter,
+    pub(crate) graph: Graph,
+    /// The build context: a placeholder until all steps are known.
+    pub(crate) build_context: Output,
+    pub(crate) nodes: Vec<Node>,
+    pub(super) by_name: HashMap<String, usize>,
+    /// Paths of stages that are used.
+    pub(crate) paths: Vec<BTreeSet<String>>,
+    /// Paths of the build context that are used.
+    pub(crate) context_paths: BTreeSet<String>,
+}
+
+impl<'a> Conversion<'a> {
+    pub(crate) fn new(
+        input: &'a Input,
+        options: &'a Options,
+        context: &'a MainContext,
+        exclude: &'a [String],
+        source: &'a SourceMap,
+        target: Option<&Platform>,
+    ) -> Self {
+        let mut graph = Graph::default();
+        let build_context = graph.placeholder();
+        Self {
+            input,
+            options,
+            context,
+            exclude,
+            source,
+            explicit_target: target.is_some(),
+            target_platform: target.unwrap_or(&input.host).clone(),
+            build_args: options.build_args.clone(),
+            expander: Expander::new('\\'),
+            globals: Environment::default(),
+            declared: BTreeSet::new(),
+            epoch: None,
+            linter: Linter::default(),
+            graph,
+            build_context,
+            nodes: Vec::new(),
+            by_name: HashMap::new(),
+            paths: Vec::new(),
+            context_paths: BTreeSet::new(),
+        }
+    }
+
+    /// Converts.
+    pub(crate) fn run(
+        mut self,
+        questions: &mut Questions<'_>,
+    ) -> Result<(Part, Vec<Warning>), Stop> {
+        let text = self.source.data.as_slice();
+        if text.is_empty() {
+            return Err(Fault::new("the Dockerfile cannot be empty").into());
+        }
+        let tree = parse(text);
+        self.expander = Expander::new(tree.escape);
+        self.linter = Linter::new(self.lint_options(&tree.directives)?);
+        self.linter.adopt(&tree.warnings);
+        let file = stages(&tree, &mut self.linter)?;
+        lint_stages(&file, &mut self.linter);
+        self.arguments(&file)?;
+        self.plan(file.stages)?;
+        let target = target::find(self.options, &self.nodes, &self.by_name)?;
+        self.link()?;
+        let reachable = self.settle(target, questions)?;
+        for at in 0..self.nodes.len() {
+            if reachable.contains(&at) && !self.nodes[at].progress.done {
+                self.lower_stage(at)?;
+            }
+        }
+        let part = self.finish(target)?;
+        if let Some(fault) = self.linter.failure() {
+            return Err(fault.into());
+        }
+        Ok((part, self.linter.into_warnings()))
+    }
+
+    pub(crate) fn has_explicit_target(&self) -> bool {
+        self.explicit_target
+    }
+
+    pub(crate) fn source_map(&self) -> &SourceMap {
+        self.source
+    }
+
+    /// Adds the build context to the graph, as far as it is used.
+    pub(crate) fn add_build_context(&mut self, follow: &[String]) -> Result<Option<Output>, Fault> {
+        self.context
+            .add(&mut self.graph, self.input, self.exclude, follow)
+    }
+
+    /// Options of a build-arg, else of the `check` directive.
+    fn lint_options(
+        &self,
+        directives: &[crate::dockerfile::directive::Directive],
+    ) -> Result<lint::Options, Fault> {
+        if let Some(options) = &self.options.lint {
+            return Ok(options.clone());
+        }
+        match directives
+            .iter()
+            .find(|directive| directive.name == "check")
+        {
+            None => Ok(lint::Options::default()),
+            Some(directive) => {
+                let text = &directive.value;
+                lint::Options::parse(text.split(' ').next().unwrap_or_default()).map_err(|error| {
+                    Fault::new(format!("failed to parse check options: {error}"))
+                        .at(directive.lines)
+                })
+            }
+        }
+    }
+
+    fn arguments(&mut self, file: &Stages) -> Result<(), Fault> {
+        let stage = match self.options.target.as_str() {
+            "" => file.stages.last().map_or("", |stage| stage.name.as_str()),
+            target => target,
+        };
+        self.globals = args::automatic(
+            &self.input.host,
+            &self.target_platform,
+            stage,
+            &self.build_args,
+        );
+        let mut defaults = self.globals.clone();
+        if args::declared(&mut defaults, &file.globals, self.expander, &Texts::new()).is_ok() {
+            lint_defaults(file, &defaults, self.expander, &mut self.linter);
+        }
+        self.declared = args::declared(
+            &mut self.globals,
+            &file.globals,
+            self.expander,
+            &self.build_args,
+        )?;
+        self.resolve_epoch(file)
+    }
+
+    /// `SOURCE_DATE_EPOCH` from a build-arg, else from a global ARG.
+    fn resolve_epoch(&mut self, file: &Stages) -> Result<(), Fault> {
+        const NAME: &str = "SOURCE_DATE_EPOCH";
+        let from_globals = self.globals.get(NAME).filter(|value| !value.is_empty());
+        let Some(given) = self
+            .build_args
+            .get(NAME)
+            .map(String::as_str)
+            .or(from_globals)
+        else {
+            return Ok(());
+        };
+        self.epoch = match given {
+            "" => None,
+            "context" => self.context.epoch()?,
+            text => match text.parse() {
+                Ok(seconds) => Some(seconds),
+                Err(_) => {
+                    let named = file
+                        .stages
+                        .iter()
+                        .any(|stage| stage.name.eq_ignore_ascii_case(text))
+                        || self.options.all.contains_key(&format!("context:{text}"));
+                    return Err(if named {
+                        Fault::unsupported(format_args!("SOURCE_DATE_EPOCH from {text}"))
+                    } else {
+                        Fault::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))
+                    });
+                }
+            },
+        };
+        match self.epoch {
+            None => {
+                self.build_args.remove(NAME);
+                self.globals.remove(NAME);
+            }
+            Some(seconds) => {
+                crate::lower::rfc3339(seconds)?;
+                if let Some(value) = self.build_args.get_mut(NAME) {
+                    *value = seconds.to_string();
+                }
+                if self.globals.get(NAME).is_some() {
+                    self.globals.set(NAME, seconds.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rules about names and keywords of the whole file.
+fn lint_stages(file: &Stages, linter: &mut Linter) {
+    let mut names = BTreeSet::new();
+    for stage in file.stages.iter().filter(|stage| !stage.name.is_empty()) {
+        if matches!(stage.name.as_str(), "context" | "scratch") {
+            let message = format!(
+                "Stage name should not use the same name as reserved stage \"{}\"",
+                stage.name
+            );
+            linter.warn(lint::Rule::ReservedStageName, stage.lines, message);
+        }
+        if !names.insert(stage.name.as_str()) {
+            let message = format!(
+                "Duplicate stage name \"{}\", stage names should be unique",
+                stage.name
+            );
+            linter.warn(lint::Rule::DuplicateStageName, stage.lines, message);
+        }
+    }
+    let mut keywords = Vec::new();
+    for stage in &file.stages {
+        keywords.push((stage.keyword.as_str(), stage.lines));
+        keywords.extend(
+            stage
+                .instructions
+                .iter()
+                .map(|instruction| (instruction.keyword.as_str(), instruction.lines)),
+        );
+    }
+    let lower = keywords
+        .iter()
+        .filter(|(word, _)| *word == word.to_lowercase())
+        .count();
+    let upper = keywords
+        .iter()
+        .filter(|(word, _)| *word == word.to_uppercase() && *word != word.to_lowercase())
+        .count();
+    for (word, lines) in keywords {
+        let (right, name) = if lower > upper {
+            (word.to_lowercase(), "lowercase")
+        } else {
+            (word.to_uppercase(), "uppercase")
+        };
+        if word != right {
+            let message =
+                format!("Command '{word}' should match the case of the command majority ({name})");
+            linter.warn(lint::Rule::ConsistentInstructionCasing, lines, message);
+        }
+    }
+}
+
+/// Bases must have a name even if no build-arg is given.
+fn lint_defaults(file: &Stages, defaults: &Environment, expander: Expander, linter: &mut Linter) {
+    for stage in &file.stages {
+        let Ok(name) = expander.expand(&stage.base, defaults) else {
+            return;
+        };
+        if crate::reference::Reference::parse(&name.text).is_err() {
+            let message = format!(
+                "Default value for ARG {} results in empty or invalid base image name",
+                stage.base
+            );
+            linter.warn(lint::Rule::InvalidDefaultArgInFrom, stage.lines, message);
+        }
+    }
+}
