@@ -41,6 +41,19 @@ pub trait Session: Send + Sync {
     /// Name and password for a registry host, `None` for anonymous.
     async fn credentials(&self, host: &str) -> Result<Option<Credentials>, Failure>;
 
+    /// The directory of an OCI image layout that the client offers under a store's name, on a
+    /// disk that the worker shares.
+    ///
+    /// # Errors
+    /// `NotFound` when the client offers no such layout; `Unsupported`, as here, for a client
+    /// that can only be asked over a connection.
+    async fn oci_layout(&self, store: &str) -> Result<PathBuf, Failure> {
+        let _ = store;
+        Err(Failure::unsupported(
+            "an OCI layout (oci-layout://) of a client that is not in this process",
+        ))
+    }
+
     /// Opens the place that an export goes to.
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure>;
 }
