@@ -315,12 +315,12 @@ fn scalar(field: &FieldDescriptor, counter: &mut Counter) -> Value {
         Kind::Bytes => Value::Bytes(format!("b{number}").into_bytes().into()),
         Kind::Bool => Value::Bool(true),
         // Both signs, so that a difference in the integer's kind shows.
-        Kind::Int64 => Value::I64(if number % 2 == 0 {
+        Kind::Int64 => Value::I64(if number.is_multiple_of(2) {
             -i64::from(number)
         } else {
             1 << 40
         }),
-        Kind::Int32 => Value::I32(if number % 2 == 0 { -signed } else { signed }),
+        Kind::Int32 => Value::I32(if number.is_multiple_of(2) { -signed } else { signed }),
         Kind::Uint32 => Value::U32(u32::MAX - number),
         Kind::Uint64 => Value::U64(u64::MAX - u64::from(number)),
         Kind::Enum(kind) => Value::EnumNumber(i32::try_from(kind.values().len()).unwrap() - 1),
