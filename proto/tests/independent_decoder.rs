@@ -320,7 +320,11 @@ fn scalar(field: &FieldDescriptor, counter: &mut Counter) -> Value {
         } else {
             1 << 40
         }),
-        Kind::Int32 => Value::I32(if number.is_multiple_of(2) { -signed } else { signed }),
+        Kind::Int32 => Value::I32(if number.is_multiple_of(2) {
+            -signed
+        } else {
+            signed
+        }),
         Kind::Uint32 => Value::U32(u32::MAX - number),
         Kind::Uint64 => Value::U64(u64::MAX - u64::from(number)),
         Kind::Enum(kind) => Value::EnumNumber(i32::try_from(kind.values().len()).unwrap() - 1),

@@ -1,0 +1,177 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// `tty` when standard error is a terminal, `plain` when it is not.
+    #[default]
+    Auto,
+    /// Live steps that are redrawn in place.
+    Tty,
+    /// One line after the other.
+    Plain,
+    /// One JSON document a line, for programs.
+    Rawjson,
+    /// Nothing but errors.
+    Quiet,
+    /// The same as `quiet`.
+    None,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cooper build -t app .                          Build the Dockerfile here and keep the image
+  cooper build -f build/app.Dockerfile --target dev .
+                                                 Build one stage of another Dockerfile
+  cooper build -t app --load .                   And hand the image to the local Docker daemon
+  cooper build -o out .                          Write the result's files to the folder out
+  cooper build -o type=oci,dest=app.tar .        Write an OCI archive
+  cooper build -t registry.example/app --push .  Push the image
+  cooper build --secret id=npm,src=$HOME/.npmrc .
+  cat Dockerfile | cooper build -                Build a Dockerfile that needs no files
+  tar c . | cooper build -                       Build a context from an archive";
+
+/// Build an image from a Dockerfile.
+///
+/// PATH is the folder whose files the Dockerfile may copy. `-` reads a Dockerfile or a tar archive of such a folder
+/// from standard input.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = EXAMPLES)]
+pub struct BuildFlags {
+    /// Folder with the files of the build, or `-`
+    #[arg(value_name = "PATH|URL|-")]
+    pub context: String,
+
+    /// Name of the Dockerfile [default: PATH/Dockerfile]; `-` reads it from standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+
+    /// Name of the image, as `name` or `name:tag`; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub tags: Vec<String>,
+
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+
+    /// Set a build argument, as NAME=VALUE, or NAME to take the value from the environment; may be repeated
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+
+    /// Do not use cached results
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Do not use cached results of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+
+    /// Ask the registry for images even when they are here
+    #[arg(long)]
+    pub pull: bool,
+
+    /// Platform to build for, as os/architecture[/variant]
+    #[arg(
+        long,
+        value_name = "PLATFORM",
+        value_delimiter = ',',
+        env = "DOCKER_DEFAULT_PLATFORM"
+    )]
+    pub platform: Vec<String>,
+
+    /// Where the result goes, as `type=local|tar|oci|docker|image,dest=PATH` or PATH for files; may be repeated
+    #[arg(short, long, value_name = "DEST")]
+    pub output: Vec<String>,
+
+    /// Also hand the image to the local Docker daemon
+    #[arg(long)]
+    pub load: bool,
+
+    /// Push the image to its registry
+    #[arg(long)]
+    pub push: bool,
+
+    /// Set a label of the image, as NAME=VALUE; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+
+    /// Add a host name that processes of the build see, as HOST:ADDRESS; may be repeated
+    #[arg(long, value_name = "HOST:ADDRESS")]
+    pub add_host: Vec<String>,
+
+    /// Network of RUN
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+
+    /// Secret that RUN may mount, as `id=ID[,src=PATH|,env=NAME]`; may be repeated
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
+
+    /// SSH agent that RUN may mount, as `default|ID[=SOCKET|KEY[,KEY]]`; may be repeated
+    #[arg(long, value_name = "AGENT")]
+    pub ssh: Vec<String>,
+
+    /// Another source of files, as NAME=PATH or NAME=docker-image://IMAGE; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub build_context: Vec<String>,
+
+    /// Cache to read from, as `IMAGE` or `type=TYPE,...`; may be repeated
+    #[arg(long, value_name = "CACHE")]
+    pub cache_from: Vec<String>,
+
+    /// Cache to write to, as `type=TYPE,...`; may be repeated
+    #[arg(long, value_name = "CACHE")]
+    pub cache_to: Vec<String>,
+
+    /// How to show progress
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        env = "BUILDKIT_PROGRESS",
+        default_value = "auto"
+    )]
+    pub progress: ProgressMode,
+
+    /// Show nothing but the image's id
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write what the build made to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+
+    /// Permission to give to the build: network.host, security.insecure; may be repeated
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub allow: Vec<String>,
+
+    /// Size of /dev/shm in RUN, in bytes or as 64m
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+
+    /// Limit of processes in RUN, as NAME=SOFT[:HARD]; may be repeated
+    #[arg(long, value_name = "LIMIT")]
+    pub ulimit: Vec<String>,
+
+    /// Cgroup under which RUN's own is made
+    #[arg(long, value_name = "CGROUP")]
+    pub cgroup_parent: Option<String>,
+
+    /// Statement about how the image was made; only `false` for now
+    #[arg(long, value_name = "VALUE", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub provenance: Option<String>,
+
+    /// Statement about what is in the image; only `false` for now
+    #[arg(long, value_name = "VALUE", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub sbom: Option<String>,
+
+    /// Statement to attach to the image, as `type=TYPE,...`; not supported yet
+    #[arg(long, value_name = "STATEMENT")]
+    pub attest: Vec<String>,
+}

@@ -1,0 +1,19 @@
+//! `cooper build`.
+
+mod archive;
+mod context;
+mod csv;
+mod error;
+mod flags;
+mod output;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod secret;
+
+pub use context::{ContextFolders, StandardInput, locate};
+pub use error::UsageError;
+pub use flags::{BuildFlags, ProgressMode};
+pub use output::{Output, OutputContext, Target};
+pub use plan::{Plan, Surroundings, plan};
+pub use secret::SecretSource;
