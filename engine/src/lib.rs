@@ -13,6 +13,7 @@ mod engine;
 pub mod history;
 pub mod job;
 pub mod progress;
+pub mod server;
 pub mod session;
 
 mod bridge;

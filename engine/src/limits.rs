@@ -8,6 +8,8 @@ pub struct Limits {
     pub steps_per_build: Option<NonZeroUsize>,
     /// Steps of all builds that run at the same time; any number when `None`.
     pub steps_per_worker: Option<NonZeroUsize>,
+    /// What a definition may hold.
+    pub graph: cooper_core::graph::Limits,
     /// Exporters of one request.
     pub exporters: usize,
     /// Results that a frontend may hold in one build.
@@ -33,6 +35,7 @@ impl Default for Limits {
             // A step that sleeps or waits for the network should not keep others from running; one that computes is
             // shared out by the kernel. The bound is there for memory and process tables.
             steps_per_worker: NonZeroUsize::new(64),
+            graph: cooper_core::graph::Limits::default(),
             exporters: 16,
             refs_per_build: 10_000,
             session_wait: Duration::from_secs(5),

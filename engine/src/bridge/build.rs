@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cooper_core::graph::Graph;
 use cooper_core::model::{Failure, ResultId, Warning};
 use cooper_core::ports::{Bridge, FileStat, ImageQuery, ReadFileRequest, RefId, ResolvedImage};
 use cooper_proto::pb;
 use tokio::sync::OnceCell;
 
 use super::images::Images;
-use super::load::load;
 use super::references::{Reference, References};
 use crate::engine::Parts;
 use crate::job::Job;
@@ -73,7 +73,7 @@ impl BuildBridge {
 #[async_trait]
 impl Bridge for BuildBridge {
     async fn solve(&self, definition: pb::Definition) -> Result<RefId, Failure> {
-        let graph = load(&definition)?;
+        let graph = Graph::load(&definition, &self.parts.limits.graph)?;
         self.job.entitlements.check(&graph)?;
         let reference = Reference {
             definition,

@@ -2,7 +2,6 @@
 
 mod build;
 mod images;
-mod load;
 mod references;
 
 pub(crate) use build::BuildBridge;

@@ -134,5 +134,5 @@ impl Drop for Abandon<'_> {
 }
 
 fn gone() -> Failure {
-    Failure::new(FailureKind::Cancelled, "the engine is shutting down")
+    Failure::new(FailureKind::Cancelled, "the build is over")
 }

@@ -5,4 +5,5 @@ mod store;
 
 pub use record::{Ending, Record, RecordedExporter, RecordedFailure, RecordedVertex};
 
-pub(crate) use store::History;
+pub(crate) use record::code_number;
+pub(crate) use store::{Change, History};

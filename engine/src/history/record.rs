@@ -29,6 +29,9 @@ pub struct Record {
     pub begun_ns: u64,
     /// How it ended, `None` while it runs.
     pub ending: Option<Ending>,
+    /// Whether it is kept when others are forgotten for their age or number.
+    #[serde(default)]
+    pub pinned: bool,
     /// Whether it stays out of lists.
     pub(crate) internal: bool,
 }
@@ -106,6 +109,7 @@ impl Record {
                 .collect(),
             begun_ns,
             ending: None,
+            pinned: false,
             internal: spec.internal,
         }
     }

@@ -7,10 +7,25 @@ use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_proto::Digest;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::broadcast;
 
 use super::Record;
 use super::record::VERSION;
 use crate::{Clock, Limits};
+
+/// How many changes a listener may be behind before it misses some.
+const CHANGES: usize = 256;
+
+/// A change of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The build runs.
+    Began(Record),
+    /// The build ended, or its record changed afterwards.
+    Ended(Record),
+    /// The record is gone.
+    Forgotten(Record),
+}
 
 /// The records and logs of builds, on disk under the engine's folder.
 ///
@@ -23,6 +38,7 @@ pub(crate) struct History {
     age_ns: u64,
     entries: usize,
     records: Mutex<BTreeMap<JobId, Record>>,
+    changes: broadcast::Sender<Change>,
 }
 
 impl History {
@@ -38,6 +54,7 @@ impl History {
             age_ns: nanoseconds(limits.history_age),
             entries: limits.history_entries,
             records: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES),
         };
         history.load().map_err(|error| {
             Failure::new(
@@ -81,24 +98,73 @@ impl History {
 
     /// Notes that a build begins; kept in memory only, since a build does not outlive its process.
     pub(crate) fn begin(&self, record: Record) {
-        let mut records = self.records.lock();
-        records.insert(JobId(record.job.clone()), record);
+        let job = JobId(record.job.clone());
+        self.records.lock().insert(job, record.clone());
+        if !record.internal {
+            self.tell(Change::Began(record));
+        }
     }
 
     /// Writes down how a build ended. What cannot be written is kept in memory and said in the log.
     pub(crate) async fn end(&self, record: Record) {
-        let job = JobId(record.job.clone());
         if record.internal {
-            self.forget(&job).await;
+            self.forget(&JobId(record.job)).await;
         } else {
-            if let Err(error) = self.write(&job, &record).await {
-                tracing::error!(%job, %error, "a build's record could not be written");
-            }
-            self.records.lock().insert(job, record);
+            self.keep(record).await;
         }
         for old in self.outdated() {
             self.forget(&old).await;
         }
+    }
+
+    async fn keep(&self, record: Record) {
+        let job = JobId(record.job.clone());
+        if let Err(error) = self.write(&job, &record).await {
+            tracing::error!(%job, %error, "a build's record could not be written");
+        }
+        self.records.lock().insert(job, record.clone());
+        self.tell(Change::Ended(record));
+    }
+
+    /// Changes whether a finished build's record is kept for good.
+    ///
+    /// # Errors
+    /// `NotFound` when no finished build has the name.
+    pub(crate) async fn pin(&self, job: &JobId, pinned: bool) -> Result<(), Failure> {
+        let mut record = self.finished(job)?;
+        record.pinned = pinned;
+        self.keep(record).await;
+        Ok(())
+    }
+
+    /// Removes a finished build's record and log.
+    ///
+    /// # Errors
+    /// `NotFound` when no finished build has the name.
+    pub(crate) async fn remove(&self, job: &JobId) -> Result<(), Failure> {
+        self.finished(job)?;
+        self.forget(job).await;
+        Ok(())
+    }
+
+    fn finished(&self, job: &JobId) -> Result<Record, Failure> {
+        let record = self.get(job).filter(|record| record.ending.is_some());
+        record.ok_or_else(|| {
+            Failure::new(
+                FailureKind::NotFound,
+                format!("no finished build has the name {job}"),
+            )
+        })
+    }
+
+    /// What changes from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody need be listening.
+        let _listeners = self.changes.send(change);
     }
 
     /// A build's record.
@@ -123,7 +189,7 @@ impl History {
         let oldest = self.clock.now_ns().saturating_sub(self.age_ns);
         self.list()
             .into_iter()
-            .filter(|record| record.ending.is_some())
+            .filter(|record| record.ending.is_some() && !record.pinned)
             .enumerate()
             .filter(|(place, record)| *place >= self.entries || record.begun_ns < oldest)
             .map(|(_, record)| JobId(record.job))
@@ -131,7 +197,9 @@ impl History {
     }
 
     async fn forget(&self, job: &JobId) {
-        self.records.lock().remove(job);
+        let Some(record) = self.records.lock().remove(job) else {
+            return;
+        };
         for path in [self.record_path(job), self.log_path(job)] {
             match tokio::fs::remove_file(&path).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -139,6 +207,9 @@ impl History {
                 }
                 _ => {}
             }
+        }
+        if !record.internal {
+            self.tell(Change::Forgotten(record));
         }
     }
 

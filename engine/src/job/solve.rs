@@ -80,7 +80,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
     };
     Ok(Running {
         id,
-        task: parts.tasks.spawn("a build", run.to_end(returned)),
+        task: parts.tasks.spawn("a build", run.finish(returned)),
         _guard: cancel.clone().drop_guard(),
         cancel,
         log,
@@ -96,7 +96,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_end(self, returned: Option<Returned>) -> SolveOutcome {
+    async fn finish(self, returned: Option<Returned>) -> SolveOutcome {
         let begun_ns = self.parts.clock.now_ns();
         let mut record = Record::begin(&self.spec, begun_ns);
         self.parts.history.begin(record.clone());

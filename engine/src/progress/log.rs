@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cooper_core::cachekey::MissReason;
@@ -345,11 +345,6 @@ impl JobLog {
     /// Everything from the start, then what comes, until the log ends.
     pub(crate) fn follow(&self) -> StatusStream {
         follow::follow(self.path.clone(), self.extent.subscribe())
-    }
-
-    /// Where the log is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// What the log adds up to so far.

@@ -1,0 +1,195 @@
+//! A client's request in the engine's words; what this build cannot do is refused by name.
+
+use std::collections::BTreeMap;
+
+use cooper_core::model::{Failure, FailureKind, JobId, SessionId};
+use cooper_core::ports::FrontendRequest;
+use cooper_proto::control::{CacheOptions, SolveRequest};
+
+use crate::job::{Build, ExporterSpec, SolveSpec};
+
+/// Newest output format that clients may ask for (parity sheet C1).
+const COMPATIBILITY: i64 = 30;
+
+/// Reads a request.
+///
+/// # Errors
+/// `InvalidInput` for contradictions, `Unsupported` for what is not built.
+pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
+    refuse_unbuilt(&request)?;
+    let has_definition = request
+        .definition
+        .as_ref()
+        .is_some_and(|d| !d.def.is_empty());
+    let frontend_request = FrontendRequest {
+        options: request.frontend_attrs,
+        inputs: request.frontend_inputs,
+        session: request.session.clone(),
+    };
+    let build = match (request.definition, request.frontend) {
+        (Some(_), name) if has_definition && !name.is_empty() => {
+            return Err(invalid(
+                "a request has a definition or a frontend, not both",
+            ));
+        }
+        (Some(definition), name) if name.is_empty() => Build::Definition(definition),
+        (_, name) if name.is_empty() => Build::Gateway {
+            request: frontend_request,
+        },
+        (_, name) => Build::Frontend {
+            name,
+            request: frontend_request,
+        },
+    };
+    let mut exporters: Vec<_> = request
+        .exporters
+        .into_iter()
+        .map(|exporter| ExporterSpec {
+            kind: exporter.r#type,
+            attributes: exporter.attrs,
+        })
+        .collect();
+    if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+        exporters.push(ExporterSpec {
+            kind: request.exporter_deprecated,
+            attributes: request.exporter_attrs_deprecated,
+        });
+    }
+    let sessions = Some(request.session).filter(|id| !id.is_empty());
+    Ok(SolveSpec {
+        job: JobId(request.r#ref),
+        build,
+        exporters,
+        sessions: sessions.map(SessionId).into_iter().collect(),
+        entitlements: request.entitlements,
+        steps: None,
+        internal: request.internal,
+    })
+}
+
+fn refuse_unbuilt(request: &SolveRequest) -> Result<(), Failure> {
+    refuse_caches(request.cache.as_ref())?;
+    if request.source_policy.is_some() || !request.source_policy_session.is_empty() {
+        return Err(Failure::unsupported("a source policy"));
+    }
+    if request.enable_session_exporter {
+        return Err(Failure::unsupported(
+            "exporting by the session (EnableSessionExporter)",
+        ));
+    }
+    if request.proxy_network {
+        return Err(Failure::unsupported("the recording proxy (ProxyNetwork)"));
+    }
+    match request.compatibility_version {
+        0 | COMPATIBILITY => Ok(()),
+        newer if newer > COMPATIBILITY => Err(invalid(&format!(
+            "compatibility version {newer} is newer than this engine's {COMPATIBILITY}; upgrade it"
+        ))),
+        older => Err(Failure::unsupported(format!(
+            "compatibility version {older}"
+        ))),
+    }
+}
+
+fn refuse_caches(cache: Option<&CacheOptions>) -> Result<(), Failure> {
+    let Some(cache) = cache else { return Ok(()) };
+    if let Some(export) = cache.exports.first() {
+        return Err(Failure::unsupported(format!(
+            "exporting a cache of type {}",
+            export.r#type
+        )));
+    }
+    if let Some(import) = cache.imports.first() {
+        return Err(Failure::unsupported(format!(
+            "importing a cache of type {}",
+            import.r#type
+        )));
+    }
+    let old = [
+        cache.export_ref_deprecated.is_empty(),
+        cache.import_refs_deprecated.is_empty(),
+        cache.export_attrs_deprecated == BTreeMap::new(),
+    ];
+    if old.contains(&false) {
+        return Err(Failure::unsupported("the old form of cache options"));
+    }
+    Ok(())
+}
+
+fn invalid(words: &str) -> Failure {
+    Failure::new(FailureKind::InvalidInput, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_proto::control::{CacheOptionsEntry, Exporter};
+    use cooper_proto::pb::Definition;
+
+    use super::*;
+
+    #[test]
+    fn nothing_to_build_is_a_build_that_the_client_drives() {
+        let spec = solve(SolveRequest {
+            r#ref: "one".into(),
+            session: "s".into(),
+            ..SolveRequest::default()
+        })
+        .expect("valid");
+        assert!(matches!(spec.build, Build::Gateway { .. }));
+        assert_eq!(spec.sessions, [SessionId("s".into())]);
+    }
+
+    #[test]
+    fn the_old_exporter_counts_only_without_new_ones() {
+        let old = SolveRequest {
+            exporter_deprecated: "local".into(),
+            ..SolveRequest::default()
+        };
+        let spec = solve(old.clone()).expect("valid");
+        assert_eq!(spec.exporters[0].kind, "local");
+        let both = SolveRequest {
+            exporters: vec![Exporter {
+                r#type: "oci".into(),
+                attrs: BTreeMap::new(),
+            }],
+            ..old
+        };
+        let spec = solve(both).expect("valid");
+        assert_eq!(spec.exporters.len(), 1);
+        assert_eq!(spec.exporters[0].kind, "oci");
+    }
+
+    #[test]
+    fn a_definition_and_a_frontend_contradict_each_other() {
+        let refused = solve(SolveRequest {
+            definition: Some(Definition {
+                def: vec![vec![1]],
+                ..Definition::default()
+            }),
+            frontend: "dockerfile.v0".into(),
+            ..SolveRequest::default()
+        });
+        assert_eq!(
+            refused.map_err(|failure| failure.kind),
+            Err(FailureKind::InvalidInput)
+        );
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        let refused = solve(SolveRequest {
+            cache: Some(CacheOptions {
+                imports: vec![CacheOptionsEntry {
+                    r#type: "registry".into(),
+                    ..CacheOptionsEntry::default()
+                }],
+                ..CacheOptions::default()
+            }),
+            ..SolveRequest::default()
+        });
+        assert_eq!(
+            refused.expect_err("refused").message,
+            "importing a cache of type registry is not supported yet"
+        );
+    }
+}

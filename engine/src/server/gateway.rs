@@ -1,0 +1,4 @@
+mod convert;
+mod service;
+
+pub(super) use service::GatewayService;

@@ -1,0 +1,285 @@
+//! The frontends' service in the engine's words and back.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use cooper_core::model::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange, Warning};
+use cooper_core::ports::{FrontendPart, FrontendResult, ImageQuery, RefId, ResolveMode};
+use cooper_proto::frontend::{
+    FileRange, Ref, RefMap, RefMapDeprecated, ResolveImageConfigRequest, ResolveSourceMetaRequest,
+    Result as WireResult, SolveRequest, WarnRequest, result,
+};
+use cooper_proto::pb;
+
+use crate::bridge::BuildBridge;
+
+const IMAGE: &str = "docker-image://";
+const LAYOUT: &str = "oci-layout://";
+
+/// A frontend's result as the caller of `Solve` understands it.
+pub(super) fn result_to_wire(
+    bridge: &BuildBridge,
+    result: &FrontendResult,
+    request: &SolveRequest,
+) -> Result<WireResult, Failure> {
+    let mut refs = BTreeMap::new();
+    for part in &result.parts {
+        let wire = ref_to_wire(bridge, part.result.as_ref())?;
+        refs.insert(part.platform.clone().unwrap_or_default(), wire);
+    }
+    let single = result.parts.iter().all(|part| part.platform.is_none());
+    let wire = if single {
+        let only = refs.into_values().next().unwrap_or_default();
+        if request.allow_result_array_ref {
+            result::Result::Ref(only)
+        } else {
+            result::Result::RefDeprecated(only.id)
+        }
+    } else if !request.allow_result_return {
+        return Err(invalid(
+            "the caller does not understand results for several platforms",
+        ));
+    } else if request.allow_result_array_ref {
+        result::Result::Refs(RefMap { refs })
+    } else {
+        let refs = refs.into_iter().map(|(key, wire)| (key, wire.id)).collect();
+        result::Result::RefsDeprecated(RefMapDeprecated { refs })
+    };
+    Ok(WireResult {
+        result: Some(wire),
+        metadata: result
+            .metadata
+            .iter()
+            .map(|(key, value)| (key.clone(), value.to_vec()))
+            .collect(),
+        ..WireResult::default()
+    })
+}
+
+fn ref_to_wire(bridge: &BuildBridge, id: Option<&RefId>) -> Result<Ref, Failure> {
+    let Some(id) = id else {
+        return Ok(Ref::default());
+    };
+    Ok(Ref {
+        id: id.0.clone(),
+        def: Some(bridge.reference(id)?.definition.clone()),
+    })
+}
+
+/// The result that a client returns.
+///
+/// # Errors
+/// `NotFound` for a ref that the build does not have.
+pub(super) fn result_from_wire(
+    bridge: &BuildBridge,
+    wire: WireResult,
+) -> Result<FrontendResult, Failure> {
+    if !wire.attestations.is_empty() {
+        return Err(Failure::unsupported("returning attestations"));
+    }
+    let part = |platform: Option<String>, id: String| {
+        let result = Some(RefId(id)).filter(|id| !id.0.is_empty());
+        if let Some(id) = &result {
+            bridge.reference(id)?;
+        }
+        Ok(FrontendPart { platform, result })
+    };
+    let parts = match wire.result {
+        None => Vec::new(),
+        Some(result::Result::RefDeprecated(id)) => vec![part(None, id)?],
+        Some(result::Result::Ref(only)) => vec![part(None, only.id)?],
+        Some(result::Result::RefsDeprecated(map)) => map
+            .refs
+            .into_iter()
+            .map(|(key, id)| part(Some(key), id))
+            .collect::<Result<_, Failure>>()?,
+        Some(result::Result::Refs(map)) => map
+            .refs
+            .into_iter()
+            .map(|(key, wire)| part(Some(key), wire.id))
+            .collect::<Result<_, Failure>>()?,
+    };
+    Ok(FrontendResult {
+        parts,
+        metadata: wire
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect(),
+    })
+}
+
+/// The image that `ResolveImageConfig` asks for.
+pub(super) fn image_query(request: ResolveImageConfigRequest) -> Result<ImageQuery, Failure> {
+    if !request.source_policies.is_empty() {
+        return Err(Failure::unsupported("a source policy"));
+    }
+    let oci_layout_store = match request.resolver_type {
+        0 => None,
+        1 => Some(request.store_id),
+        other => return Err(invalid(&format!("unknown resolver type {other}"))),
+    };
+    Ok(ImageQuery {
+        reference: request.r#ref,
+        platform: request.platform,
+        mode: resolve_mode(&request.resolve_mode)?,
+        log_name: request.log_name,
+        oci_layout_store,
+    })
+}
+
+/// The image that `ResolveSourceMeta` asks for.
+///
+/// # Errors
+/// `Unsupported` for sources other than images.
+pub(super) fn source_query(request: &ResolveSourceMetaRequest) -> Result<ImageQuery, Failure> {
+    if !request.source_policies.is_empty() {
+        return Err(Failure::unsupported("a source policy"));
+    }
+    let wants_statements = request
+        .image
+        .as_ref()
+        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty());
+    if wants_statements {
+        return Err(Failure::unsupported("resolving an image's attestations"));
+    }
+    let Some(source) = &request.source else {
+        return Err(invalid("there is no source to resolve"));
+    };
+    let (reference, oci_layout_store) =
+        if let Some(reference) = source.identifier.strip_prefix(IMAGE) {
+            (reference, None)
+        } else if let Some(reference) = source.identifier.strip_prefix(LAYOUT) {
+            let store = source.attrs.get("oci.store").cloned().unwrap_or_default();
+            (reference, Some(store))
+        } else {
+            let scheme = source.identifier.split("://").next().unwrap_or_default();
+            return Err(Failure::unsupported(format!(
+                "resolving the metadata of a source of scheme {scheme:?}"
+            )));
+        };
+    Ok(ImageQuery {
+        reference: reference.to_owned(),
+        platform: request.platform.clone(),
+        mode: resolve_mode(&request.resolve_mode)?,
+        log_name: request.log_name.clone(),
+        oci_layout_store,
+    })
+}
+
+/// The source again, with what its reference is to be from now on.
+pub(super) fn resolved_source(
+    source: Option<pb::SourceOp>,
+    reference: &str,
+) -> Option<pb::SourceOp> {
+    source.map(|mut source| {
+        if source.identifier.starts_with(IMAGE) {
+            source.identifier = format!("{IMAGE}{reference}");
+        }
+        source
+    })
+}
+
+fn resolve_mode(mode: &str) -> Result<ResolveMode, Failure> {
+    match mode {
+        "" | "default" => Ok(ResolveMode::Default),
+        "pull" => Ok(ResolveMode::ForcePull),
+        "local" => Ok(ResolveMode::PreferLocal),
+        other => Err(invalid(&format!("unknown resolve mode {other:?}"))),
+    }
+}
+
+/// A part of a file.
+pub(super) fn byte_range(range: Option<FileRange>) -> Result<Option<Range<u64>>, Failure> {
+    let Some(range) = range else { return Ok(None) };
+    let (Ok(offset), Ok(length)) = (u64::try_from(range.offset), u64::try_from(range.length))
+    else {
+        return Err(invalid("a part of a file begins and ends inside it"));
+    };
+    let end = match length {
+        0 => u64::MAX,
+        length => offset.saturating_add(length),
+    };
+    Ok(Some(offset..end))
+}
+
+/// A warning of the client's.
+///
+/// # Errors
+/// `InvalidInput` when its vertex is no digest.
+pub(super) fn warning(request: WarnRequest) -> Result<Warning, Failure> {
+    let vertex = match request.digest.as_str() {
+        "" => None,
+        digest => Some(
+            digest
+                .parse()
+                .map_err(|error| invalid(&format!("a warning's vertex: {error}")))?,
+        ),
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let ranges = request.ranges;
+    Ok(Warning {
+        vertex,
+        level: i32::try_from(request.level).unwrap_or(i32::MAX),
+        short: text(request.short),
+        detail: request.detail.into_iter().map(text).collect(),
+        url: request.url,
+        location: request.info.map(|info| SourceLocation {
+            file: Arc::new(SourceFile {
+                name: info.filename,
+                language: info.language,
+                text: text(info.data),
+            }),
+            ranges: ranges.iter().map(range).collect(),
+        }),
+    })
+}
+
+fn range(range: &pb::Range) -> SourceRange {
+    let start = range.start.unwrap_or_default();
+    let end = range.end.unwrap_or_default();
+    let number = |value: i32| u32::try_from(value).unwrap_or(0);
+    SourceRange {
+        start_line: number(start.line),
+        start_character: number(start.character),
+        end_line: number(end.line),
+        end_character: number(end.character),
+    }
+}
+
+fn invalid(words: &str) -> Failure {
+    Failure::new(FailureKind::InvalidInput, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_nothing_is_up_to_the_end() {
+        let range = |offset, length| byte_range(Some(FileRange { offset, length }));
+        assert_eq!(range(3, 0), Ok(Some(3..u64::MAX)));
+        assert_eq!(range(3, 4), Ok(Some(3..7)));
+        assert!(range(-1, 4).is_err());
+        assert_eq!(byte_range(None), Ok(None));
+    }
+
+    #[test]
+    fn only_images_have_metadata_here() {
+        let query = |identifier: &str| {
+            source_query(&ResolveSourceMetaRequest {
+                source: Some(pb::SourceOp {
+                    identifier: identifier.into(),
+                    ..pb::SourceOp::default()
+                }),
+                ..ResolveSourceMetaRequest::default()
+            })
+        };
+        let image = query("docker-image://docker.io/library/busybox:latest").expect("an image");
+        assert_eq!(image.reference, "docker.io/library/busybox:latest");
+        let git = query("git://example.org/x.git").expect_err("not built");
+        assert_eq!(git.kind, FailureKind::Unsupported);
+        assert!(git.message.contains("\"git\""), "{}", git.message);
+    }
+}

@@ -1,0 +1,325 @@
+use std::sync::Arc;
+
+use cooper_core::graph::CAPABILITIES;
+use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::ports::{Bridge, FrontendPart, FrontendRequest, FrontendResult, RefId};
+use cooper_proto::apicaps::ApiCap;
+use cooper_proto::frontend::llb_bridge_server::LlbBridge;
+use cooper_proto::frontend::{
+    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
+    NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
+    ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
+    ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
+    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest,
+    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
+    WarnResponse,
+};
+use futures::stream::BoxStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::convert;
+use crate::Engine;
+use crate::job::{Open, ask_frontend};
+use crate::server::control::worker_record;
+use crate::server::status::{failure_from_rpc, status_from_failure};
+
+/// The key by which a call on the shared socket says which build it belongs to.
+const BUILD_ID: &str = "buildkit-controlapi-buildid";
+
+/// What frontends may ask of this engine (parity sheet E), without what is not built: containers, cache imports,
+/// attestations.
+const FRONTEND_CAPABILITIES: &[&str] = &[
+    "solve.base",
+    "solve.inlinereturn",
+    "resolveimage",
+    "resolveimage.resolvemode",
+    "readfile",
+    "return",
+    "returnmap",
+    "readdir",
+    "statfile",
+    "proto.refarray",
+    "reference.output",
+    "frontend.inputs",
+    "gateway.solve.metadata",
+    "frontend.caps",
+    "gateway.solve.evaluate",
+    "gateway.evaluate",
+    "gateway.warnings",
+    "source.metaresolver",
+];
+
+/// `moby.buildkit.v1.frontend.LLBBridge` for clients that are their own frontends.
+#[derive(Debug)]
+pub(in crate::server) struct GatewayService {
+    engine: Engine,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+impl GatewayService {
+    pub(in crate::server) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    /// The build that a call belongs to, which may be about to open.
+    async fn build(&self, metadata: &MetadataMap) -> Result<Open, Status> {
+        let id = metadata
+            .get(BUILD_ID)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| Status::invalid_argument("no buildid found in context"))?;
+        let parts = self.engine.parts();
+        let open = parts
+            .jobs
+            .wait_for(&JobId(id.to_owned()), parts.limits.status_wait)
+            .await;
+        match open {
+            Some(open) if open.0.gateway.is_some() => Ok(open),
+            _ => Err(Status::not_found(format!("no such job {id}"))),
+        }
+    }
+
+    async fn solved(&self, open: &Open, request: &SolveRequest) -> Result<FrontendResult, Failure> {
+        let (job, bridge) = open;
+        if !request.cache_imports.is_empty() {
+            return Err(Failure::unsupported("importing a cache"));
+        }
+        if !request.source_policies.is_empty() {
+            return Err(Failure::unsupported("a source policy"));
+        }
+        if request.r#final {
+            return Err(Failure::unsupported(
+                "the old way to return (Solve with Final)",
+            ));
+        }
+        let definition = request.definition.clone().filter(|d| !d.def.is_empty());
+        let result = match (definition, request.frontend.as_str()) {
+            (Some(_), name) if !name.is_empty() => {
+                return Err(Failure::new(
+                    FailureKind::InvalidInput,
+                    "a request has a definition or a frontend, not both",
+                ));
+            }
+            (Some(definition), _) => plain(Some(bridge.solve(definition).await?)),
+            (None, "") => plain(None),
+            (None, name) => {
+                let asked = FrontendRequest {
+                    options: request.frontend_opt.clone(),
+                    inputs: request.frontend_inputs.clone(),
+                    session: job
+                        .sessions
+                        .first()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                };
+                ask_frontend(self.engine.parts(), Arc::clone(bridge), name, asked).await?
+            }
+        };
+        if request.evaluate {
+            let refs = result.parts.iter().filter_map(|part| part.result.as_ref());
+            futures::future::try_join_all(refs.map(|id| bridge.evaluate(id))).await?;
+        }
+        Ok(result)
+    }
+}
+
+fn plain(result: Option<RefId>) -> FrontendResult {
+    FrontendResult {
+        parts: vec![FrontendPart {
+            platform: None,
+            result,
+        }],
+        ..FrontendResult::default()
+    }
+}
+
+fn reply<T>(result: Result<T, Failure>) -> Reply<T> {
+    result
+        .map(Response::new)
+        .map_err(|failure| status_from_failure(&failure))
+}
+
+fn unbuilt<T>(what: &str) -> Reply<T> {
+    reply(Err(Failure::unsupported(what)))
+}
+
+fn capabilities(ids: &[&str]) -> Vec<ApiCap> {
+    ids.iter()
+        .map(|id| ApiCap {
+            id: (*id).to_owned(),
+            enabled: true,
+            ..ApiCap::default()
+        })
+        .collect()
+}
+
+#[async_trait]
+impl LlbBridge for GatewayService {
+    type ExecProcessStream = BoxStream<'static, Result<ExecMessage, Status>>;
+
+    async fn ping(&self, request: Request<PingRequest>) -> Reply<PongResponse> {
+        self.build(request.metadata()).await?;
+        Ok(Response::new(PongResponse {
+            frontend_api_caps: capabilities(FRONTEND_CAPABILITIES),
+            llb_caps: capabilities(CAPABILITIES),
+            workers: vec![worker_record(self.engine.parts())],
+        }))
+    }
+
+    async fn solve(&self, request: Request<SolveRequest>) -> Reply<SolveResponse> {
+        let open = self.build(request.metadata()).await?;
+        let request = request.into_inner();
+        let solved = Box::pin(self.solved(&open, &request)).await;
+        reply(solved.and_then(|result| {
+            let wire = convert::result_to_wire(&open.1, &result, &request)?;
+            let first = result.parts.first().and_then(|part| part.result.clone());
+            let old = first.filter(|_| !request.allow_result_return);
+            Ok(SolveResponse {
+                r#ref: old.map(|id| id.0).unwrap_or_default(),
+                result: Some(wire),
+            })
+        }))
+    }
+
+    async fn resolve_image_config(
+        &self,
+        request: Request<ResolveImageConfigRequest>,
+    ) -> Reply<ResolveImageConfigResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let resolved = async {
+            let query = convert::image_query(request.into_inner())?;
+            bridge.resolve_image(query).await
+        };
+        reply(resolved.await.map(|image| ResolveImageConfigResponse {
+            digest: image.digest.to_string(),
+            config: image.config.to_vec(),
+            r#ref: image.reference,
+        }))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        request: Request<ResolveSourceMetaRequest>,
+    ) -> Reply<ResolveSourceMetaResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let request = request.into_inner();
+        let resolved = async {
+            let query = convert::source_query(&request)?;
+            bridge.resolve_image(query).await
+        };
+        let image = resolved.await.map_err(|f| status_from_failure(&f))?;
+        let no_config = request.image.is_some_and(|image| image.no_config);
+        Ok(Response::new(ResolveSourceMetaResponse {
+            source: convert::resolved_source(request.source, &image.reference),
+            image: Some(ResolveSourceImageResponse {
+                digest: image.digest.to_string(),
+                config: if no_config {
+                    Vec::new()
+                } else {
+                    image.config.to_vec()
+                },
+                attestation_chain: None,
+            }),
+            ..ResolveSourceMetaResponse::default()
+        }))
+    }
+
+    async fn read_file(&self, request: Request<ReadFileRequest>) -> Reply<ReadFileResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let request = request.into_inner();
+        let read = async {
+            let range = convert::byte_range(request.range)?;
+            let id = RefId(request.r#ref);
+            bridge.read_file(&id, &request.file_path, range).await
+        };
+        reply(read.await.map(|data| ReadFileResponse { data }))
+    }
+
+    async fn read_dir(&self, request: Request<ReadDirRequest>) -> Reply<ReadDirResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let request = request.into_inner();
+        let id = RefId(request.r#ref);
+        let listed = bridge.read_dir(&id, &request.dir_path, &request.include_pattern);
+        reply(listed.await.map(|entries| ReadDirResponse { entries }))
+    }
+
+    async fn stat_file(&self, request: Request<StatFileRequest>) -> Reply<StatFileResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let request = request.into_inner();
+        let id = RefId(request.r#ref);
+        let found = bridge.stat_file(&id, &request.path).await;
+        reply(found.map(|stat| StatFileResponse { stat: Some(stat) }))
+    }
+
+    async fn evaluate(&self, request: Request<EvaluateRequest>) -> Reply<EvaluateResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let id = RefId(request.into_inner().r#ref);
+        reply(bridge.evaluate(&id).await.map(|()| EvaluateResponse {}))
+    }
+
+    async fn r#return(&self, request: Request<ReturnRequest>) -> Reply<ReturnResponse> {
+        let (job, bridge) = self.build(request.metadata()).await?;
+        let request = request.into_inner();
+        let result = match (request.error, request.result) {
+            (Some(error), _) => Err(failure_from_rpc(&error)),
+            (None, Some(result)) => Ok(convert::result_from_wire(&bridge, result)
+                .map_err(|failure| status_from_failure(&failure))?),
+            (None, None) => Ok(FrontendResult::default()),
+        };
+        let place = job.gateway.as_ref();
+        if place.is_some_and(|place| place.hand_over(result)) {
+            Ok(Response::new(ReturnResponse {}))
+        } else {
+            Err(Status::failed_precondition(
+                "the build has its result already",
+            ))
+        }
+    }
+
+    async fn inputs(&self, request: Request<InputsRequest>) -> Reply<InputsResponse> {
+        let (job, _) = self.build(request.metadata()).await?;
+        let inputs = job.gateway.as_ref().map(|place| &place.request.inputs);
+        Ok(Response::new(InputsResponse {
+            definitions: inputs.cloned().unwrap_or_default(),
+        }))
+    }
+
+    async fn warn(&self, request: Request<WarnRequest>) -> Reply<WarnResponse> {
+        let (_, bridge) = self.build(request.metadata()).await?;
+        let warning =
+            convert::warning(request.into_inner()).map_err(|f| status_from_failure(&f))?;
+        bridge.warn(warning).await;
+        Ok(Response::new(WarnResponse {}))
+    }
+
+    async fn new_container(&self, _: Request<NewContainerRequest>) -> Reply<NewContainerResponse> {
+        unbuilt("LLBBridge.NewContainer")
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<ReleaseContainerRequest>,
+    ) -> Reply<ReleaseContainerResponse> {
+        unbuilt("LLBBridge.ReleaseContainer")
+    }
+
+    async fn exec_process(
+        &self,
+        _: Request<Streaming<ExecMessage>>,
+    ) -> Reply<Self::ExecProcessStream> {
+        unbuilt("LLBBridge.ExecProcess")
+    }
+
+    async fn read_file_container(&self, _: Request<ReadFileRequest>) -> Reply<ReadFileResponse> {
+        unbuilt("LLBBridge.ReadFileContainer")
+    }
+
+    async fn read_dir_container(&self, _: Request<ReadDirRequest>) -> Reply<ReadDirResponse> {
+        unbuilt("LLBBridge.ReadDirContainer")
+    }
+
+    async fn stat_file_container(&self, _: Request<StatFileRequest>) -> Reply<StatFileResponse> {
+        unbuilt("LLBBridge.StatFileContainer")
+    }
+}

@@ -1,0 +1,18 @@
+//! BuildKit's protocol over an engine: who speaks it drives Cooper unchanged.
+//!
+//! A handler is dropped when its client goes away. What must outlive that (a build's cleanup, a session) is a task of
+//! the engine; the handler holds only the end of it that cancels.
+
+mod serve;
+
+mod control;
+mod gateway;
+
+mod decode;
+mod history_event;
+mod remote_session;
+mod status;
+mod tunnel;
+
+pub use serve::serve;
+pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

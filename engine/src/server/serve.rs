@@ -1,0 +1,64 @@
+use cooper_core::model::{Failure, FailureKind};
+use cooper_proto::control::control_server::ControlServer;
+use cooper_proto::frontend::llb_bridge_server::LlbBridgeServer;
+use cooper_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::control::ControlService;
+use super::gateway::GatewayService;
+use crate::Engine;
+
+/// How much a client may send on one stream before it is read; the default of HTTP/2 is too little for a context.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Serves an engine on a socket until `until` completes, then waits for the calls that are under way.
+///
+/// # Errors
+/// `Infrastructure` when the socket fails.
+///
+/// # Cancel
+/// Dropping the future closes the socket and every connection.
+pub async fn serve(
+    engine: Engine,
+    listener: UnixListener,
+    until: impl Future<Output = ()> + Send,
+) -> Result<(), Failure> {
+    let control = ControlServer::new(ControlService::new(engine.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let gateway = LlbBridgeServer::new(GatewayService::new(engine))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter
+        .set_serving::<ControlServer<ControlService>>()
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| {
+            Failure::new(
+                FailureKind::Internal,
+                format!("the protocol's description cannot be served: {error}"),
+            )
+        })?;
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .add_service(control)
+        .add_service(gateway)
+        .add_service(health)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until)
+        .await
+        .map_err(|error| {
+            Failure::new(
+                FailureKind::Infrastructure,
+                format!("the engine's socket failed: {error}"),
+            )
+        })
+}

@@ -1,0 +1,272 @@
+//! Failures as gRPC statuses with details, and back (parity sheet E; the details are JSON under type URLs, as
+//! BuildKit's clients expect them).
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cooper_core::model::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
+use cooper_proto::rpc;
+use prost::Message;
+use prost_types::Any;
+use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
+
+use crate::history::code_number;
+use crate::progress::location_source;
+
+const VERTEX: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
+const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+/// What only Cooper's own clients understand; others pass over it.
+const FAILURE: &str = "cooper/Failure+json";
+
+#[derive(Serialize, Deserialize, Default)]
+struct VertexJson {
+    #[serde(default)]
+    digest: String,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct SourceJson {
+    #[serde(default)]
+    info: InfoJson,
+    #[serde(default)]
+    ranges: Vec<RangeJson>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct InfoJson {
+    #[serde(default)]
+    filename: String,
+    /// Base64.
+    #[serde(default)]
+    data: String,
+    #[serde(default)]
+    language: String,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct RangeJson {
+    #[serde(default)]
+    start: PositionJson,
+    #[serde(default)]
+    end: PositionJson,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct PositionJson {
+    #[serde(default)]
+    line: u32,
+    #[serde(default)]
+    character: u32,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct FailureJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+}
+
+/// A failure as a client gets it.
+#[must_use]
+pub fn status_from_failure(failure: &Failure) -> Status {
+    let code = Code::from_i32(code_number(&failure.kind));
+    let status = rpc::Status {
+        code: code as i32,
+        message: failure.message.clone(),
+        details: details(failure),
+    };
+    Status::with_details(code, failure.message.clone(), status.encode_to_vec().into())
+}
+
+/// What a status says, as far as it says it in the ways that BuildKit and Cooper have.
+#[must_use]
+pub fn failure_from_status(status: &Status) -> Failure {
+    let details = rpc::Status::decode(status.details())
+        .map(|decoded| decoded.details)
+        .unwrap_or_default();
+    read(status.code(), status.message(), &details)
+}
+
+/// What a status inside a message says.
+#[must_use]
+pub fn failure_from_rpc(status: &rpc::Status) -> Failure {
+    read(
+        Code::from_i32(status.code),
+        &status.message,
+        &status.details,
+    )
+}
+
+fn details(failure: &Failure) -> Vec<Any> {
+    let mut details = Vec::new();
+    if let Some(vertex) = &failure.vertex {
+        details.extend(detail(
+            VERTEX,
+            &VertexJson {
+                digest: vertex.to_string(),
+            },
+        ));
+    }
+    for location in &failure.locations {
+        details.extend(detail(SOURCE, &source_json(location)));
+    }
+    let own = FailureJson {
+        hint: failure.hint.clone(),
+        exit_code: match failure.kind {
+            FailureKind::Exit { code } => Some(code),
+            _ => None,
+        },
+    };
+    if own.hint.is_some() || own.exit_code.is_some() {
+        details.extend(detail(FAILURE, &own));
+    }
+    details
+}
+
+fn detail(url: &str, value: &impl Serialize) -> Option<Any> {
+    Some(Any {
+        type_url: url.to_owned(),
+        value: serde_json::to_vec(value).ok()?,
+    })
+}
+
+fn source_json(location: &SourceLocation) -> SourceJson {
+    let (info, ranges) = location_source(location);
+    let position = |position: Option<cooper_proto::pb::Position>| {
+        let position = position.unwrap_or_default();
+        PositionJson {
+            line: u32::try_from(position.line).unwrap_or(0),
+            character: u32::try_from(position.character).unwrap_or(0),
+        }
+    };
+    SourceJson {
+        info: InfoJson {
+            filename: info.filename,
+            data: STANDARD.encode(info.data),
+            language: info.language,
+        },
+        ranges: ranges
+            .into_iter()
+            .map(|range| RangeJson {
+                start: position(range.start),
+                end: position(range.end),
+            })
+            .collect(),
+    }
+}
+
+fn read(code: Code, message: &str, details: &[Any]) -> Failure {
+    let mut failure = Failure::new(kind_of(code), message);
+    for detail in details {
+        // A detail that cannot be read is one that this build does not know.
+        match detail.type_url.as_str() {
+            VERTEX => {
+                let vertex: VertexJson = parse(detail);
+                failure.vertex = vertex.digest.parse().ok();
+            }
+            SOURCE => failure.locations.push(location(parse(detail))),
+            FAILURE => {
+                let own: FailureJson = parse(detail);
+                failure.hint = own.hint;
+                if let Some(code) = own.exit_code {
+                    failure.kind = FailureKind::Exit { code };
+                }
+            }
+            _ => {}
+        }
+    }
+    failure
+}
+
+fn parse<T: for<'a> Deserialize<'a> + Default>(detail: &Any) -> T {
+    serde_json::from_slice(&detail.value).unwrap_or_default()
+}
+
+fn location(source: SourceJson) -> SourceLocation {
+    let text = STANDARD.decode(source.info.data).unwrap_or_default();
+    SourceLocation {
+        file: Arc::new(SourceFile {
+            name: source.info.filename,
+            language: source.info.language,
+            text: String::from_utf8_lossy(&text).into_owned(),
+        }),
+        ranges: source
+            .ranges
+            .iter()
+            .map(|range| SourceRange {
+                start_line: range.start.line,
+                start_character: range.start.character,
+                end_line: range.end.line,
+                end_character: range.end.character,
+            })
+            .collect(),
+    }
+}
+
+fn kind_of(code: Code) -> FailureKind {
+    match code {
+        Code::Cancelled => FailureKind::Cancelled,
+        Code::InvalidArgument
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::OutOfRange => FailureKind::InvalidInput,
+        Code::NotFound => FailureKind::NotFound,
+        Code::PermissionDenied | Code::Unauthenticated => FailureKind::Denied,
+        Code::Unimplemented => FailureKind::Unsupported,
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted => {
+            FailureKind::Infrastructure
+        }
+        // A process that failed is Unknown to gRPC; its code, when there is one, is in the details.
+        Code::Unknown => FailureKind::Exit { code: 1 },
+        Code::Ok | Code::Internal | Code::DataLoss => FailureKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_proto::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_survives_the_wire() {
+        let failure = Failure::new(FailureKind::Exit { code: 137 }, "process did not succeed")
+            .of_vertex(&Digest::sha256_of("op"))
+            .at(SourceLocation {
+                file: Arc::new(SourceFile {
+                    name: "Dockerfile".into(),
+                    language: "Dockerfile".into(),
+                    text: "FROM scratch\nRUN false\n".into(),
+                }),
+                ranges: vec![SourceRange {
+                    start_line: 2,
+                    start_character: 0,
+                    end_line: 2,
+                    end_character: 9,
+                }],
+            })
+            .with_hint("look at the step's output");
+        let status = status_from_failure(&failure);
+        assert_eq!(status.code(), Code::Unknown);
+        assert_eq!(failure_from_status(&status), failure);
+    }
+
+    #[test]
+    fn details_that_nobody_knows_are_passed_over() {
+        let status = rpc::Status {
+            code: 5,
+            message: "gone".into(),
+            details: vec![Any {
+                type_url: "github.com/moby/buildkit/stack.Stack+json".into(),
+                value: b"not even JSON".to_vec(),
+            }],
+        };
+        assert_eq!(
+            failure_from_rpc(&status),
+            Failure::new(FailureKind::NotFound, "gone")
+        );
+    }
+}
