@@ -8,6 +8,7 @@ pub mod content;
 pub mod distribution;
 pub mod exec;
 pub mod fsync;
+pub mod layer;
 pub mod limits;
 pub mod meta;
 pub mod mount;

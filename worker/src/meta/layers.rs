@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use cooper_core::model::ResultId;
 use cooper_proto::Digest;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
@@ -41,6 +42,9 @@ pub struct LayerInfo {
     pub size: u64,
     /// What made it, for people.
     pub description: String,
+    /// The state that it was made on, whose changes its archive says; none for a layer of an
+    /// image.
+    pub parent: Option<ResultId>,
     /// Where its bytes can be had, for a layer of an image.
     pub origin: Option<LayerOrigin>,
 }
@@ -78,6 +82,7 @@ impl LayerInfo {
             diff_id: None,
             size,
             description: description.to_owned(),
+            parent: None,
             origin: None,
         }
     }
@@ -103,6 +108,7 @@ impl LayerInfo {
             diff_id: record.diff_id.as_ref().map(digest).transpose()?,
             size: record.size,
             description: record.description,
+            parent: record.parent.map(ResultId),
             origin: origin.transpose()?,
         })
     }
@@ -114,6 +120,7 @@ impl LayerInfo {
             diff_id: self.diff_id.as_ref().map(ToString::to_string),
             size: self.size,
             description: self.description.clone(),
+            parent: self.parent.as_ref().map(|it| it.0.clone()),
             origin: self.origin.as_ref().map(|it| OriginRecord {
                 media_type: it.blob.media_type.clone(),
                 digest: it.blob.digest.to_string(),
@@ -177,6 +184,19 @@ impl Meta {
     /// When the store fails.
     pub fn save_layer(&self, info: LayerInfo) -> Result<(), MetaError> {
         self.write(move |tables| put(tables.transaction(), &info))
+    }
+
+    /// Notes where a layer that was not fetched yet can be had now.
+    ///
+    /// # Errors
+    /// [`MetaError::NoLayer`], or the store's failure.
+    pub fn save_layer_origin(&self, id: &LayerId, origin: LayerOrigin) -> Result<(), MetaError> {
+        let id = id.clone();
+        self.write(move |tables| {
+            let mut info = require(tables.transaction(), &id)?;
+            info.origin = Some(origin.clone());
+            put(tables.transaction(), &info)
+        })
     }
 
     /// Keeps the record of a layer that was just made and the result on top of which it is,
@@ -299,7 +319,10 @@ impl Meta {
 fn put(transaction: &WriteTransaction, info: &LayerInfo) -> Result<(), MetaError> {
     if let Some(diff_id) = &info.diff_id {
         let mut index = transaction.open_table(BY_DIFF_ID)?;
-        if index.get(diff_id.as_str())?.is_none() {
+        // Only who unpacked it knows that the diff id is true; what an image merely says gives
+        // way to that.
+        let taken = index.get(diff_id.as_str())?.is_some();
+        if info.unpacked || !taken {
             index.insert(diff_id.as_str(), info.id.as_str())?;
         }
     }
@@ -352,8 +375,6 @@ pub(super) fn parse_id(kind: &'static str, text: &str) -> Result<LayerId, MetaEr
 
 #[cfg(test)]
 mod tests {
-    use cooper_core::model::ResultId;
-
     use super::*;
 
     fn meta() -> (tempfile::TempDir, Meta) {

@@ -67,6 +67,8 @@ pub(super) struct LayerRecord {
     #[serde(default)]
     pub(super) description: String,
     #[serde(default)]
+    pub(super) parent: Option<String>,
+    #[serde(default)]
     pub(super) origin: Option<OriginRecord>,
 }
 

@@ -102,7 +102,10 @@ impl Writer {
         layers.push(self.layer.clone());
         let now = now_ns();
         self.snapshots.place(&self.changes(), &self.layer)?;
-        let layer = LayerInfo::new(self.layer.clone(), description, 0, now);
+        let layer = LayerInfo {
+            parent: Some(self.parent().clone()),
+            ..LayerInfo::new(self.layer.clone(), description, 0, now)
+        };
         let result = ResultInfo::new(layers, description, now);
         let id = result.id.clone();
         self.snapshots.meta().save_layer_and_result(layer, result)?;

@@ -1,0 +1,134 @@
+//! What the parser lets pass and other programs read differently (security.md I12).
+
+use tar_core::{HEADER_SIZE, Header, parse::ParsedEntry};
+
+use super::{entry::EntryKind, pax::Records};
+
+type Check<T = ()> = Result<T, &'static str>;
+
+/// The headers of one entry, as they lie in the archive.
+#[derive(Default)]
+pub(super) struct Headers<'a> {
+    pub(super) records: Records<'a>,
+    long_name: Option<&'a [u8]>,
+    long_link: Option<&'a [u8]>,
+    /// Type flag of the entry itself.
+    pub(super) flag: u8,
+    /// Size that the entry's own header says.
+    size: u64,
+}
+
+impl<'a> Headers<'a> {
+    /// Splits the bytes from the end of the entry before to the end of this entry's header.
+    pub(super) fn split(raw: &'a [u8]) -> Check<Self> {
+        let mut headers = Self::default();
+        let mut rest = raw;
+        loop {
+            let (block, after) = rest
+                .split_first_chunk::<HEADER_SIZE>()
+                .ok_or("a header is cut off")?;
+            let header = Header::from_bytes(block);
+            if header.is_empty() {
+                return Err("a block of zeroes is followed by a header");
+            }
+            let size = header
+                .entry_size()
+                .map_err(|_| "a header's size is malformed")?;
+            headers.flag = block[156];
+            if !matches!(headers.flag, b'x' | b'L' | b'K') {
+                headers.size = size;
+                return Ok(headers);
+            }
+            let size = usize::try_from(size).map_err(|_| "a header's size is malformed")?;
+            let data = after.get(..size).ok_or("a header is cut off")?;
+            match headers.flag {
+                b'x' => headers.records = Records::parse(data)?,
+                b'L' => headers.long_name = Some(until_nul(data)?),
+                _ => headers.long_link = Some(until_nul(data)?),
+            }
+            let padded = size.next_multiple_of(HEADER_SIZE);
+            rest = after.get(padded..).ok_or("a header is cut off")?;
+        }
+    }
+
+    /// Compares all that says the same thing twice.
+    pub(super) fn check(&self, entry: &ParsedEntry<'_>) -> Check<EntryKind> {
+        let kind = kind(self.flag, &entry.path)?;
+        for (key, long) in [("path", self.long_name), ("linkpath", self.long_link)] {
+            let pax = self.records.get(key);
+            if pax.is_some_and(|value| value.is_empty() || value.contains(&0)) {
+                return Err("a PAX path is empty or has a NUL");
+            }
+            if let (Some(pax), Some(long)) = (pax, long)
+                && pax != long
+            {
+                return Err("a PAX path and a GNU long name differ");
+            }
+        }
+        self.check_size(entry)?;
+        if kind != EntryKind::File && entry.size != 0 {
+            return Err("an entry that is no file has content");
+        }
+        let is_link = matches!(kind, EntryKind::Symlink | EntryKind::HardLink);
+        if is_link && entry.link_target.is_none() {
+            return Err("a link has no target");
+        }
+        for key in ["uid", "gid"] {
+            self.records.number(key)?;
+        }
+        Ok(kind)
+    }
+
+    fn check_size(&self, entry: &ParsedEntry<'_>) -> Check {
+        /// More does not fit into the header's eleven octal digits; writers put 0 there, or
+        /// as much as fits.
+        const FITS: u64 = 0o77_777_777_777;
+        let Some(pax) = self.records.number("size")? else {
+            return Ok(());
+        };
+        let overflowed = pax > FITS && (self.size == 0 || self.size == FITS);
+        if pax != self.size && !overflowed {
+            return Err("the PAX size and the header's size differ");
+        }
+        if pax != entry.size && self.records.get("GNU.sparse.major").is_none() {
+            return Err("the PAX size and the entry's size differ");
+        }
+        Ok(())
+    }
+}
+
+fn until_nul(data: &[u8]) -> Check<&[u8]> {
+    let name = data.strip_suffix(&[0]).unwrap_or(data);
+    if name.is_empty() || name.contains(&0) {
+        return Err("a GNU long name is empty or has a NUL");
+    }
+    Ok(name)
+}
+
+fn kind(flag: u8, path: &[u8]) -> Check<EntryKind> {
+    let slash = path.ends_with(b"/");
+    match flag {
+        // Before POSIX a directory was a file whose name ends so.
+        0 if slash => Ok(EntryKind::Directory),
+        b'0' | b'7' | b'S' if slash => Err("a file's name ends in a slash"),
+        0 | b'0' | b'7' | b'S' => Ok(EntryKind::File),
+        b'1' => Ok(EntryKind::HardLink),
+        b'2' => Ok(EntryKind::Symlink),
+        b'3' => Ok(EntryKind::CharDevice),
+        b'4' => Ok(EntryKind::BlockDevice),
+        b'5' => Ok(EntryKind::Directory),
+        b'6' => Ok(EntryKind::Fifo),
+        _ => Err("the type of an entry is unknown"),
+    }
+}
+
+/// Records that apply to all that follows. We ignore them as Go does, so only those may be
+/// there whose absence changes nothing.
+pub(super) fn check_global(data: &[u8]) -> Check {
+    let records = Records::parse(data)?;
+    if records.keys().all(|key| key == "comment") {
+        Ok(())
+    } else {
+        Err("a global PAX header says more than a comment")
+    }
+}
