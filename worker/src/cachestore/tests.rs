@@ -90,7 +90,7 @@ async fn saving_again_with_a_new_alternative_keeps_the_key_and_adds_the_link() {
         .unwrap();
     assert_eq!(first, again);
     let answer = cache.lookup(&query("op", &[&["content"]])).await.unwrap();
-    assert_eq!(answer.keys, [first.clone()]);
+    assert_eq!(answer.keys, std::slice::from_ref(&first));
     assert_eq!(cache.results(&first).await.unwrap().len(), 1);
 }
 

@@ -329,12 +329,11 @@ fn set_attributes(node: &Node, entry: &Entry) -> Result<(), LayerError> {
     node.set_owner(owner_of(entry))?;
     for (name, value) in taken_xattrs(entry) {
         let takes_user = matches!(metadata.kind, Kind::File | Kind::Directory);
-        match node.set_xattr(name, value) {
-            Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+        if let Err(error) = node.set_xattr(name, value) {
+            match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(errno) => accept_xattr(Err(errno), takes_user)?,
                 None => return Err(error.into()),
-            },
-            Ok(()) => {}
+            }
         }
     }
     if metadata.kind != Kind::Symlink {
