@@ -174,7 +174,11 @@ impl NamedContext {
         let notes = self.on_platform(self.notes(text));
         let mode = cooper_core::ports::ResolveMode::Default;
         let output = image(graph, &name, mode, notes.clone());
-        self.with_config(output, notes.platform.as_ref(), &resolved.1)
+        let mut loaded = self.with_config(output, notes.platform.as_ref(), &resolved.1)?;
+        if let Some(image) = &mut loaded.image {
+            image.created = None;
+        }
+        Ok(loaded)
     }
 
     fn layout(
@@ -244,8 +248,7 @@ impl NamedContext {
         platform: Option<&Platform>,
         config: &[u8],
     ) -> Result<Loaded, Stop> {
-        let mut image = Image::parse(config).map_err(Fault::new)?;
-        image.created = None;
+        let image = Image::parse(config).map_err(Fault::new)?;
         let mut state = State::of(Some(output));
         if let Some(platform) = platform {
             state.set_platform(platform);

@@ -90,16 +90,14 @@ impl Writer<'_> {
                 bytes.clone(),
                 metadata.as_deref().cloned().unwrap_or_default(),
             ),
-            _ => (self.op(vertex).encode_to_vec(), notes.metadata()),
+            _ => (encode(self.op(vertex)), notes.metadata()),
         };
         let digest = Digest::sha256_of(&bytes).to_string();
         merge(
             self.definition.metadata.entry(digest.clone()).or_default(),
             metadata,
         );
-        if self.source.is_some() {
-            self.locate(&digest, &notes.lines);
-        }
+        self.locate(&digest, &notes.lines);
         if self.written.insert(digest.clone()) {
             self.definition.def.push(bytes);
         }
@@ -216,12 +214,34 @@ impl Writer<'_> {
             .map(|cap| (cap.to_owned(), true))
             .collect();
         self.definition.def.push(bytes);
+        let any = self
+            .locations
+            .values()
+            .any(|locations| !locations.locations.is_empty());
+        let located = self
+            .source
+            .filter(|_| any)
+            .map(SourceMap::info)
+            .into_iter()
+            .collect();
         self.definition.source = Some(pb::Source {
             locations: self.locations,
-            infos: self.source.map(SourceMap::info).into_iter().collect(),
+            infos: located,
         });
         self.definition
     }
+}
+
+/// The bytes of an op. Go writes the fields of a `oneof` after all others, whatever their numbers, and digests are of bytes.
+fn encode(op: pb::Op) -> Vec<u8> {
+    let work = pb::Op {
+        op: op.op,
+        ..pb::Op::default()
+    };
+    let rest = pb::Op { op: None, ..op };
+    let mut bytes = rest.encode_to_vec();
+    bytes.extend(work.encode_to_vec());
+    bytes
 }
 
 /// Two vertices with the same bytes are one; what is said about either holds for it.
