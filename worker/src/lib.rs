@@ -12,6 +12,7 @@ pub mod layer;
 pub mod limits;
 pub mod meta;
 pub mod mount;
+pub mod op;
 pub mod snapshot;
 pub mod state;
 mod sys;

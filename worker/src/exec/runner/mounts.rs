@@ -34,11 +34,6 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
     .map_err(|error| SetupFailure::machine("mask paths", error))?;
     let empty = attach_on_old_root(&empty.into_fd(), "mask paths")?;
     let root_mount = attach_on_old_root(&fds[launch.root_fd], "attach the root file system")?;
-    if config.root.readonly {
-        root_mount
-            .set_read_only()
-            .map_err(|error| SetupFailure::machine("make / read-only", error))?;
-    }
     let root = root_mount
         .root()
         .map_err(|error| SetupFailure::machine("open /", error))?;
@@ -56,6 +51,12 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
     mask(&root, &empty, &config.linux.masked_paths)?;
     for path in &config.linux.readonly_paths {
         make_read_only(&root, path)?;
+    }
+    // What the other mounts stand on had to be made first.
+    if config.root.readonly {
+        root_mount
+            .set_read_only()
+            .map_err(|error| SetupFailure::machine("make / read-only", error))?;
     }
     // The stages, the empty directory and the old root itself.
     change_root(&root, launch.stage_fds.len() + 2)

@@ -1,0 +1,394 @@
+use std::path::{Component, Path, PathBuf};
+
+use cooper_core::model::ResultId;
+use cooper_core::ports::OpRequest;
+use cooper_proto::pb;
+
+use super::stop::Stop;
+use crate::exec::{DEFAULT_PATH, ExtraHost, Network, ResourceLimit};
+use crate::mount::{Sharing, StubDepth};
+
+/// The host name of a container that asks for none, as BuildKit's.
+const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+
+/// An `ExecOp` that was understood whole: everything in it is known and built.
+#[derive(Debug)]
+pub(super) struct ExecRequest {
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<String>,
+    pub(super) cwd: PathBuf,
+    pub(super) user: String,
+    pub(super) hostname: String,
+    pub(super) extra_hosts: Vec<ExtraHost>,
+    pub(super) rlimits: Vec<ResourceLimit>,
+    pub(super) network: Network,
+    pub(super) valid_exit_codes: Vec<i32>,
+    pub(super) stub_depth: StubDepth,
+    pub(super) root: RootRequest,
+    /// Ordered by destination, so that what is mounted below another mount comes after it.
+    pub(super) mounts: Vec<MountRequest>,
+    pub(super) secret_env: Vec<pb::SecretEnv>,
+    pub(super) description: String,
+}
+
+/// What becomes `/`.
+#[derive(Debug)]
+pub(super) struct RootRequest {
+    pub(super) input: ResultId,
+    pub(super) read_only: bool,
+    pub(super) output: Option<i64>,
+}
+
+/// What is mounted elsewhere.
+#[derive(Debug)]
+pub(super) struct MountRequest {
+    pub(super) destination: PathBuf,
+    pub(super) selector: PathBuf,
+    pub(super) read_only: bool,
+    pub(super) output: Option<i64>,
+    /// The state that it starts from; none is an empty one.
+    pub(super) input: Option<ResultId>,
+    pub(super) kind: MountKind,
+}
+
+#[derive(Debug)]
+pub(super) enum MountKind {
+    Bind,
+    Cache { id: String, sharing: Sharing },
+    Tmpfs { size: u64 },
+    Secret(pb::SecretOpt),
+}
+
+impl ExecRequest {
+    /// Reads an op. Nothing unknown is half-understood: it is refused by its name.
+    pub(super) fn new(request: &OpRequest, exec: &pb::ExecOp) -> Result<Self, Stop> {
+        let meta = exec
+            .meta
+            .as_ref()
+            .ok_or_else(|| Stop::invalid("the exec op has no process"))?;
+        if meta.args.is_empty() {
+            return Err(Stop::invalid("the exec op has no arguments"));
+        }
+        refuse_unbuilt(request, exec, meta)?;
+        let cwd = absolute(Path::new("/"), &meta.cwd);
+        let mut root = None;
+        let mut mounts = Vec::new();
+        for mount in &exec.mounts {
+            if clean(Path::new(&mount.dest)) == Path::new("/") && mount.dest.starts_with('/') {
+                if root.replace(root_request(request, mount)?).is_some() {
+                    return Err(Stop::invalid("the exec op has two root mounts"));
+                }
+            } else if let Some(mount) = mount_request(request, mount, &cwd)? {
+                mounts.push(mount);
+            }
+        }
+        mounts.sort_by(|a, b| a.destination.cmp(&b.destination));
+        Ok(Self {
+            env: environment(meta),
+            args: meta.args.clone(),
+            cwd,
+            user: meta.user.clone(),
+            hostname: if meta.hostname.is_empty() {
+                DEFAULT_HOSTNAME.into()
+            } else {
+                meta.hostname.clone()
+            },
+            extra_hosts: extra_hosts(meta)?,
+            rlimits: rlimits(meta)?,
+            network: network(exec)?,
+            valid_exit_codes: meta.valid_exit_codes.clone(),
+            stub_depth: if meta.remove_mount_stubs_recursive {
+                StubDepth::WholePath
+            } else {
+                StubDepth::LastName
+            },
+            root: root.ok_or_else(|| Stop::invalid("the exec op has no root mount"))?,
+            mounts,
+            secret_env: exec.secretenv.clone(),
+            description: request.name.clone(),
+        })
+    }
+
+    pub(super) fn is_valid_exit(&self, code: i32) -> bool {
+        if self.valid_exit_codes.is_empty() {
+            code == 0
+        } else {
+            self.valid_exit_codes.contains(&code)
+        }
+    }
+}
+
+fn refuse_unbuilt(request: &OpRequest, exec: &pb::ExecOp, meta: &pb::Meta) -> Result<(), Stop> {
+    match pb::SecurityMode::try_from(exec.security) {
+        Ok(pb::SecurityMode::Sandbox) => {}
+        Ok(pb::SecurityMode::Insecure) => {
+            return Err(Stop::unsupported("running a step with --security=insecure"));
+        }
+        Err(_) => {
+            return Err(Stop::invalid(format!(
+                "invalid security mode {}",
+                exec.security
+            )));
+        }
+    }
+    if let Some(device) = exec.cdi_devices.iter().find(|device| !device.optional) {
+        return Err(Stop::unsupported(format!(
+            "handing device {:?} to a step",
+            device.name
+        )));
+    }
+    if !meta.cgroup_parent.is_empty() {
+        return Err(Stop::unsupported(
+            "choosing the parent control group of a step (--cgroup-parent)",
+        ));
+    }
+    if request
+        .resources
+        .as_ref()
+        .is_some_and(|limits| *limits != cooper_core::model::LinuxResources::default())
+    {
+        return Err(Stop::unsupported("limiting the memory or CPU of a step"));
+    }
+    match &request.op.platform {
+        Some(platform) if !runs_here(platform) => Err(Stop::unsupported(format!(
+            "running programs of {}/{} on this machine",
+            platform.os, platform.architecture
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn runs_here(platform: &pb::Platform) -> bool {
+    let native: &[&str] = if cfg!(target_arch = "x86_64") {
+        &["amd64", "386"]
+    } else {
+        &["arm64"]
+    };
+    let unnamed = platform.os.is_empty() && platform.architecture.is_empty();
+    unnamed || (platform.os == "linux" && native.contains(&platform.architecture.as_str()))
+}
+
+fn network(exec: &pb::ExecOp) -> Result<Network, Stop> {
+    match pb::NetMode::try_from(exec.network) {
+        // There is no network of its own for a step yet: as BuildKit without CNI, it is the machine's.
+        Ok(pb::NetMode::Unset | pb::NetMode::Host) => Ok(Network::Host),
+        Ok(pb::NetMode::None) => Ok(Network::None),
+        Err(_) => Err(Stop::invalid(format!(
+            "invalid network mode {}",
+            exec.network
+        ))),
+    }
+}
+
+fn environment(meta: &pb::Meta) -> Vec<String> {
+    let mut env = meta.env.clone();
+    if let Some(proxy) = &meta.proxy_env {
+        let values = [
+            ("HTTP_PROXY", &proxy.http_proxy),
+            ("HTTPS_PROXY", &proxy.https_proxy),
+            ("FTP_PROXY", &proxy.ftp_proxy),
+            ("NO_PROXY", &proxy.no_proxy),
+            ("ALL_PROXY", &proxy.all_proxy),
+        ];
+        for (name, value) in values.into_iter().filter(|(_, value)| !value.is_empty()) {
+            env.push(format!("{name}={value}"));
+            env.push(format!("{}={value}", name.to_lowercase()));
+        }
+    }
+    if !has_variable(&env, "PATH") {
+        env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    env
+}
+
+pub(super) fn has_variable(env: &[String], name: &str) -> bool {
+    env.iter().any(|variable| {
+        variable
+            .split_once('=')
+            .is_some_and(|(found, _)| found == name)
+    })
+}
+
+fn extra_hosts(meta: &pb::Meta) -> Result<Vec<ExtraHost>, Stop> {
+    let host = |host: &pb::HostIp| {
+        host.ip.parse::<std::net::IpAddr>().map_err(|_| {
+            Stop::invalid(format!(
+                "the address {:?} of the extra host {:?} is not an IP address",
+                host.ip, host.host
+            ))
+        })?;
+        if host.host.is_empty()
+            || host
+                .host
+                .contains(|c: char| c.is_whitespace() || c.is_control())
+        {
+            return Err(Stop::invalid(format!(
+                "the extra host {:?} is not a host name",
+                host.host
+            )));
+        }
+        Ok(ExtraHost {
+            name: host.host.clone(),
+            address: host.ip.clone(),
+        })
+    };
+    meta.extra_hosts.iter().map(host).collect()
+}
+
+fn rlimits(meta: &pb::Meta) -> Result<Vec<ResourceLimit>, Stop> {
+    let limit = |ulimit: &pb::Ulimit| {
+        if ulimit.name.is_empty() || !ulimit.name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            return Err(Stop::invalid(format!(
+                "invalid ulimit name {:?}",
+                ulimit.name
+            )));
+        }
+        // -1 is "unlimited", which is also what its bits say.
+        Ok(ResourceLimit {
+            kind: format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase()),
+            hard: ulimit.hard.cast_unsigned(),
+            soft: ulimit.soft.cast_unsigned(),
+        })
+    };
+    meta.ulimit.iter().map(limit).collect()
+}
+
+fn root_request(request: &OpRequest, mount: &pb::Mount) -> Result<RootRequest, Stop> {
+    if pb::MountType::try_from(mount.mount_type) != Ok(pb::MountType::Bind) {
+        return Err(Stop::invalid(format!(
+            "invalid mount type {} for /",
+            mount.mount_type
+        )));
+    }
+    if !clean(Path::new(&mount.selector)).as_os_str().eq("/") {
+        return Err(Stop::unsupported("a root mount of a part of a state"));
+    }
+    let input = input(request, mount)?.unwrap_or_else(ResultId::scratch);
+    Ok(RootRequest {
+        input,
+        read_only: mount.readonly,
+        output: output(mount),
+    })
+}
+
+/// `None` for a mount that the client leaves out by being optional.
+fn mount_request(
+    request: &OpRequest,
+    mount: &pb::Mount,
+    cwd: &Path,
+) -> Result<Option<MountRequest>, Stop> {
+    let destination = absolute(cwd, &mount.dest);
+    refuse_system_destination(&destination)?;
+    let kind = match pb::MountType::try_from(mount.mount_type) {
+        Ok(pb::MountType::Bind) => MountKind::Bind,
+        Ok(pb::MountType::Cache) => cache_kind(mount, &destination)?,
+        Ok(pb::MountType::Tmpfs) => {
+            let size = mount.tmpfs_opt.as_ref().map_or(0, |options| options.size);
+            let size = u64::try_from(size)
+                .map_err(|_| Stop::invalid(format!("invalid tmpfs size {size}")))?;
+            MountKind::Tmpfs { size }
+        }
+        Ok(pb::MountType::Secret) => {
+            let options = mount
+                .secret_opt
+                .clone()
+                .ok_or_else(|| Stop::invalid("invalid secret mount options"))?;
+            if options.id.is_empty() {
+                return Err(Stop::invalid("secret ID missing from mount options"));
+            }
+            MountKind::Secret(options)
+        }
+        Ok(pb::MountType::Ssh)
+            if mount
+                .ssh_opt
+                .as_ref()
+                .is_some_and(|options| options.optional) =>
+        {
+            return Ok(None);
+        }
+        Ok(pb::MountType::Ssh) => return Err(Stop::unsupported("RUN --mount=type=ssh")),
+        Err(_) => {
+            return Err(Stop::invalid(format!(
+                "mount type {} not implemented",
+                mount.mount_type
+            )));
+        }
+    };
+    Ok(Some(MountRequest {
+        destination,
+        selector: clean(Path::new(&mount.selector)),
+        read_only: mount.readonly,
+        output: output(mount),
+        input: input(request, mount)?,
+        kind,
+    }))
+}
+
+fn cache_kind(mount: &pb::Mount, destination: &Path) -> Result<MountKind, Stop> {
+    let options = mount
+        .cache_opt
+        .clone()
+        .ok_or_else(|| Stop::invalid("invalid cache mount options"))?;
+    let sharing = match pb::CacheSharingOpt::try_from(options.sharing) {
+        Ok(pb::CacheSharingOpt::Shared) => Sharing::Shared,
+        Ok(pb::CacheSharingOpt::Private) => Sharing::Private,
+        Ok(pb::CacheSharingOpt::Locked) => Sharing::Locked,
+        Err(_) => {
+            return Err(Stop::invalid(format!(
+                "invalid cache sharing option: {}",
+                options.sharing
+            )));
+        }
+    };
+    let id = if options.id.is_empty() {
+        destination.display().to_string()
+    } else {
+        options.id
+    };
+    Ok(MountKind::Cache { id, sharing })
+}
+
+fn output(mount: &pb::Mount) -> Option<i64> {
+    (mount.output >= 0).then_some(mount.output)
+}
+
+fn input(request: &OpRequest, mount: &pb::Mount) -> Result<Option<ResultId>, Stop> {
+    let Ok(index) = usize::try_from(mount.input) else {
+        return Ok(None);
+    };
+    let input = request
+        .inputs
+        .get(index)
+        .ok_or_else(|| Stop::invalid(format!("missing input {}", mount.input)))?;
+    Ok(Some(input.clone()))
+}
+
+/// The container's own file systems stay what they are (T-B9).
+fn refuse_system_destination(destination: &Path) -> Result<(), Stop> {
+    let own = ["/dev", "/proc", "/sys"].map(Path::new);
+    let inside = ["/proc", "/sys"].map(Path::new);
+    if own.contains(&destination) || inside.iter().any(|path| destination.starts_with(path)) {
+        return Err(Stop::invalid(format!(
+            "{} belongs to the container and cannot be mounted on",
+            destination.display()
+        )));
+    }
+    Ok(())
+}
+
+fn absolute(base: &Path, path: &str) -> PathBuf {
+    clean(&base.join(path))
+}
+
+/// The path from the root with `.` and `..` taken out as text, which is how the wire means destinations.
+fn clean(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => drop(cleaned.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    cleaned
+}

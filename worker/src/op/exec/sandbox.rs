@@ -1,0 +1,188 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::binds::Binds;
+use super::outputs::{OutputSource, Outputs};
+use super::request::{ExecRequest, has_variable};
+use super::secrets::Secrets;
+use super::stop::Stop;
+use crate::confine::{Last, Owner, Root};
+use crate::exec::{
+    Container, ContainerMount, Filter, Network, Security, Source, Template, User, home_of,
+    hosts_file, resolve_user, resolver_file,
+};
+use crate::mount::{CacheLease, MountStubs};
+use crate::snapshot::{Snapshots, Writer};
+
+const HOSTS: &str = "/etc/hosts";
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// A container that is ready to run, and what has to be done after it.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) container: Container,
+    pub(super) after: AfterRun,
+}
+
+/// What has to be done after a container's run.
+#[derive(Debug)]
+pub(super) struct AfterRun {
+    root: Writer,
+    root_output: Option<i64>,
+    root_read_only: bool,
+    stubs: MountStubs,
+    outputs: Outputs,
+}
+
+impl Sandbox {
+    /// Makes states, mounts and configuration. Blocks.
+    pub(super) fn new(
+        request: &ExecRequest,
+        snapshots: &Snapshots,
+        leases: &BTreeMap<String, CacheLease>,
+        secrets: &Secrets,
+    ) -> Result<Self, Stop> {
+        let writer = snapshots.writer(&request.root.input)?;
+        let root = writer.root()?;
+        let stubs = find_stubs(&root, request)?;
+        let user = resolve_user(&root, &request.user)?.user;
+        make_working_directory(&root, &request.cwd, &user)?;
+        let env = environment(request, secrets, &root, &user)?;
+        let mut binds = Binds::default();
+        add_network_files(&mut binds, request)?;
+        for mount in &request.mounts {
+            binds.add(mount, snapshots, leases, secrets)?;
+        }
+        let template = Template {
+            args: request.args.clone(),
+            env,
+            cwd: request.cwd.clone(),
+            user,
+            hostname: request.hostname.clone(),
+            rlimits: request.rlimits.clone(),
+            network: request.network,
+            security: Security::Sandbox,
+            read_only_root: request.root.read_only,
+        };
+        let Binds {
+            mounts,
+            stages,
+            outputs,
+        } = binds;
+        let container = Container {
+            config: template.config(),
+            root: writer.mount()?,
+            mounts,
+            stages,
+            filter: Some(Filter::default_profile()),
+        };
+        let after = AfterRun {
+            root: writer,
+            root_output: request.root.output,
+            root_read_only: request.root.read_only,
+            stubs,
+            outputs,
+        };
+        Ok(Self { container, after })
+    }
+}
+
+impl AfterRun {
+    /// Takes the mount stubs away and keeps the op's outputs. Blocks.
+    pub(super) fn commit(
+        mut self,
+        snapshots: &Snapshots,
+        description: &str,
+    ) -> Result<Vec<cooper_core::model::ResultId>, Stop> {
+        match self.root_output {
+            None => self.outputs.throw_away(self.root),
+            Some(index) => {
+                // A root that was mounted read-only still is; stubs are always in the changes themselves.
+                let root = match self.root_read_only {
+                    true => Root::open(&self.root.changes())?,
+                    false => self.root.root()?,
+                };
+                self.stubs.remove(&root)?;
+                drop(root);
+                self.outputs.add(index, OutputSource::Writer(self.root));
+            }
+        }
+        self.outputs.commit(snapshots, description)
+    }
+
+    /// Throws all changes away. Blocks.
+    pub(super) fn abandon(self) {
+        drop(self.root);
+        self.outputs.abandon();
+    }
+}
+
+fn find_stubs(root: &Root, request: &ExecRequest) -> Result<MountStubs, Stop> {
+    let own = ["/proc", "/dev", "/sys", HOSTS, RESOLVER].map(Path::new);
+    let targets = own.into_iter().chain(
+        request
+            .mounts
+            .iter()
+            .map(|mount| mount.destination.as_path()),
+    );
+    Ok(MountStubs::missing(root, targets, request.stub_depth)?)
+}
+
+/// The working directory is made where it is missing, and then belongs to the user (as BuildKit does).
+fn make_working_directory(root: &Root, cwd: &Path, user: &User) -> Result<(), Stop> {
+    match root.resolve(cwd, Last::Follow) {
+        Err(error) if error.is_not_found() => {
+            root.mkdir_all(
+                cwd,
+                0o755,
+                Some(Owner {
+                    uid: user.uid,
+                    gid: user.gid,
+                }),
+            )?;
+        }
+        found => drop(found?),
+    }
+    Ok(())
+}
+
+fn environment(
+    request: &ExecRequest,
+    secrets: &Secrets,
+    root: &Root,
+    user: &User,
+) -> Result<Vec<String>, Stop> {
+    let mut env = request.env.clone();
+    env.extend(secrets.environment(request)?);
+    if !has_variable(&env, "HOME") {
+        env.push(format!("HOME={}", home_of(root, user.uid)?));
+    }
+    Ok(env)
+}
+
+fn add_network_files(binds: &mut Binds, request: &ExecRequest) -> Result<(), Stop> {
+    let read = |path: &str| match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        content => content
+            .map(Some)
+            .map_err(|error| Stop::fault(format!("reading {path}: {error}"))),
+    };
+    let machine = read(RESOLVER)?.unwrap_or_default();
+    let systemd = read("/run/systemd/resolve/resolv.conf")?;
+    let resolver = resolver_file(
+        &machine,
+        systemd.as_deref(),
+        request.network == Network::Host,
+    );
+    let hosts = hosts_file(&request.hostname, &request.extra_hosts);
+    for (destination, content) in [(RESOLVER, resolver), (HOSTS, hosts)] {
+        let source =
+            Source::Part(binds.file_in_memory(content.as_bytes(), Owner::default(), 0o644)?);
+        binds.mounts.push(ContainerMount {
+            destination: destination.into(),
+            source,
+            read_only: true,
+        });
+    }
+    Ok(())
+}

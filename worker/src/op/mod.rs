@@ -1,0 +1,3 @@
+//! Performing single ops.
+
+pub mod exec;
