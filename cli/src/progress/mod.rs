@@ -10,6 +10,7 @@ mod screen;
 mod state;
 mod summary;
 mod tty;
+mod view;
 
 pub use error::{failure_text, step_log};
 pub use plain::Plain;
@@ -18,6 +19,7 @@ pub use screen::Screen;
 pub use state::{Change, LogLine, PartState, Progress, VertexState};
 pub use summary::{LayerLine, summary};
 pub use tty::{Frame, FrameLine, Paint, Size, Stage, frame};
+pub use view::View;
 
 #[cfg(test)]
 mod tests;
