@@ -34,6 +34,12 @@ impl Running {
         self.cancel.cancel();
     }
 
+    /// Does what [`Running::cancel`] does when it is cancelled, for who waits for the outcome at the same time.
+    #[must_use]
+    pub fn canceller(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
     /// Waits for the end.
     ///
     /// # Cancel
