@@ -1,3 +1,20 @@
 //! The command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use cooper::command::{self, Line};
+use cooper::config::Environment;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let line = Line::parse();
+    let environment = Environment::read()?;
+    cooper::log::to_standard_error(&environment, "warn");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(command::run(line, &environment));
+    // What still reads standard input, or was told to stop by force, is not waited for.
+    runtime.shutdown_background();
+    Ok(ExitCode::from(code))
+}

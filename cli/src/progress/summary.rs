@@ -13,8 +13,6 @@ pub struct LayerLine {
     pub size: u64,
     /// What made it.
     pub created_by: String,
-    /// Whether the layer came with the base image.
-    pub from_base: bool,
 }
 
 /// What to show at the end of a build that went well: what was cached, where the time went and how big each layer
@@ -58,8 +56,7 @@ pub fn summary(progress: &Progress, began: u64, now: u64, layers: &[LayerLine]) 
         let _ = writeln!(out, "\nLayers ({} in all):", bytes(sum));
         for layer in layers {
             let size = bytes(layer.size);
-            let base = if layer.from_base { "base: " } else { "" };
-            let _ = writeln!(out, "  {size:>9}  {base}{}", short(&layer.created_by));
+            let _ = writeln!(out, "  {size:>9}  {}", short(&layer.created_by));
         }
     }
     out

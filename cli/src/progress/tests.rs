@@ -293,12 +293,10 @@ fn summary_says_what_was_cached_where_time_went_and_how_big_layers_are() {
         LayerLine {
             size: 48_500_000,
             created_by: "debootstrap".into(),
-            from_base: true,
         },
         LayerLine {
             size: 1_234,
             created_by: "COPY --from=builder /app /app # buildkit".into(),
-            from_base: false,
         },
     ];
     let text = summary(&known(9 * SECOND), 0, 9 * SECOND, &layers);

@@ -9,6 +9,8 @@ mod output;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod report;
+mod run;
 mod secret;
 
 pub use context::{ContextFolders, StandardInput, locate};
@@ -16,4 +18,5 @@ pub use error::UsageError;
 pub use flags::{BuildFlags, ProgressMode};
 pub use output::{Output, OutputContext, Target};
 pub use plan::{Plan, Surroundings, plan};
+pub use run::run;
 pub use secret::SecretSource;

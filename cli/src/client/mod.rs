@@ -1,0 +1,80 @@
+//! Engines as commands see them: one in this process, or one that another process serves.
+
+mod build;
+mod host;
+mod joined;
+
+pub use build::{BuildRequest, Started};
+pub use host::Host;
+pub use joined::Joined;
+
+use std::path::Path;
+use std::time::Duration;
+
+use cooper_core::model::{Failure, FailureKind};
+
+use crate::config::{StateLock, socket_path};
+use crate::daemon::EngineSettings;
+
+/// How long a state folder whose owner answers no call is tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An engine that builds.
+pub enum Client {
+    /// It runs in this process, which has the state folder.
+    Host(Box<Host>),
+    /// It runs in another process.
+    Joined(Joined),
+}
+
+impl Client {
+    /// Starts an engine on the state folder, or joins the one that another process runs on it.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or who has it does not answer.
+    pub async fn open(folder: &Path, settings: EngineSettings) -> Result<Self, Failure> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let claimed = StateLock::claim(folder).map_err(|error| unusable(folder, &error))?;
+            if let Some(lock) = claimed {
+                let host = Host::start(folder, lock, settings).await?;
+                return Ok(Self::Host(Box::new(host)));
+            }
+            // Who has the folder may be about to open its socket, or about to leave.
+            match Joined::connect(&socket_path(folder)).await {
+                Ok(joined) => return Ok(Self::Joined(joined)),
+                Err(failure) if begun.elapsed() > PATIENCE => return Err(failure),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Starts a build.
+    ///
+    /// # Errors
+    /// When nothing of it could begin.
+    pub async fn start(&self, request: BuildRequest) -> Result<Started, Failure> {
+        match self {
+            Self::Host(host) => host.build(request),
+            Self::Joined(joined) => joined.build(request).await,
+        }
+    }
+
+    /// Ends an engine of this process after the builds of those who joined it.
+    pub async fn close(self) {
+        if let Self::Host(host) = self {
+            host.close().await;
+        }
+    }
+}
+
+fn unusable(folder: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(
+        FailureKind::Infrastructure,
+        format!(
+            "the state folder {} cannot be used: {error}",
+            folder.display()
+        ),
+    );
+    failure.with_hint("choose another with --state FOLDER or COOPER_STATE")
+}

@@ -1,0 +1,233 @@
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cooper_core::model::{Failure, FailureKind};
+use cooper_core::ports::ExportResponse;
+use cooper_engine::progress::StatusStream;
+use futures::StreamExt;
+
+use super::flags::{BuildFlags, ProgressMode};
+use super::output::Target;
+use super::plan::{Plan, Surroundings, plan};
+use super::report;
+use super::{ContextFolders, context};
+use crate::client::{BuildRequest, Client, Started};
+use crate::command::Interrupts;
+use crate::command::{CANCELLED, FAILED, OK};
+use crate::config::{Environment, now_ns};
+use crate::daemon::EngineSettings;
+use crate::progress::{Plain, Progress, Screen, Size, View, failure_text, summary};
+
+/// Time between two frames of the terminal view.
+const FRAME: Duration = Duration::from_millis(150);
+
+/// Runs `cooper build` and says how the program is to exit.
+pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> u8 {
+    let prepared = prepare(&flags, environment);
+    let (plan, folders) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            write_error(&failure_text(&Progress::default(), &failure));
+            return FAILED;
+        }
+    };
+    let interrupts = Interrupts::listen();
+    let client = match Client::open(state, EngineSettings::of_command()).await {
+        Ok(client) => client,
+        Err(failure) => {
+            write_error(&failure_text(&Progress::default(), &failure));
+            return FAILED;
+        }
+    };
+    let code = build(&flags, plan, state, environment, &client, &interrupts).await;
+    if matches!(client, Client::Host(_)) && !interrupts.is_forced() {
+        tokio::select! {
+            () = client.close() => {}
+            () = interrupts.forced() => {}
+        }
+    }
+    drop(folders);
+    code
+}
+
+fn prepare(
+    flags: &BuildFlags,
+    environment: &Environment,
+) -> Result<(Plan, ContextFolders), Failure> {
+    let folders = context::locate(
+        &flags.context,
+        flags.file.as_deref(),
+        &environment.here,
+        &mut std::io::stdin().lock(),
+    )?;
+    let around = Surroundings {
+        here: &environment.here,
+        variables: &environment.variables,
+        stdout_is_terminal: environment.stdout_is_terminal,
+    };
+    let mut plan = plan(flags, &folders, around)?;
+    let docker = environment.find_program("docker");
+    if flags.load && docker.is_none() && plan.outputs.len() > 1 {
+        // The image is kept here in any case; a machine without Docker has nowhere else to load it.
+        plan.outputs.retain(|o| o.target != Target::DockerLoad);
+        write_error("note: there is no docker program, so the image stays in Cooper's own store\n");
+    }
+    Ok((plan, folders))
+}
+
+async fn build(
+    flags: &BuildFlags,
+    plan: Plan,
+    state: &Path,
+    environment: &Environment,
+    client: &Client,
+    interrupts: &Interrupts,
+) -> u8 {
+    let began = now_ns();
+    let reference = BuildRequest::new_reference();
+    let request = BuildRequest {
+        reference: reference.clone(),
+        plan,
+        variables: environment.variables.clone(),
+        docker: environment.find_program("docker"),
+    };
+    let mut view = view(flags, environment, began);
+    let started = match client.start(request).await {
+        Ok(started) => started,
+        Err(failure) => {
+            write_error(&failure_text(view.progress(), &failure));
+            return FAILED;
+        }
+    };
+    let Started {
+        progress,
+        outcome,
+        cancel,
+    } = started;
+    let result = tokio::select! {
+        (result, ()) = async { tokio::join!(outcome, show(progress, &mut view)) } => result,
+        () = interrupts.cancel_then_force(&cancel) => {
+            Err(Failure::new(FailureKind::Cancelled, "the build was stopped by force"))
+        }
+    };
+    write_error(&view.finish(now_ns(), terminal_size()));
+    let report = result.and_then(|response| {
+        finish(flags, &reference, &response, environment)?;
+        Ok(response)
+    });
+    match report {
+        Ok(response) => {
+            if view.is_for_people() {
+                let layers = report::layers(state, &response);
+                let text = summary(view.progress(), began, now_ns(), &layers);
+                write_error(&format!("\n{text}"));
+                write_error(&report::image_line(&response));
+            } else if flags.quiet || flags.progress == ProgressMode::Quiet {
+                report::print_id(&response);
+            }
+            OK
+        }
+        Err(failure) => {
+            write_error(&failure_text(view.progress(), &failure));
+            if interrupts.was_interrupted() || failure.kind == FailureKind::Cancelled {
+                CANCELLED
+            } else {
+                FAILED
+            }
+        }
+    }
+}
+
+/// Shows the news until they end.
+async fn show(mut progress: StatusStream, view: &mut View) {
+    let mut frames = tokio::time::interval(FRAME);
+    frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let text = tokio::select! {
+            news = progress.next() => match news {
+                Some(Ok(news)) => view.news(&news, now_ns()),
+                // The outcome says what is wrong; a build whose progress is lost goes on.
+                Some(Err(failure)) => {
+                    tracing::debug!(%failure, "progress is lost");
+                    return;
+                }
+                None => return,
+            },
+            _ = frames.tick() => view.tick(now_ns(), terminal_size()),
+        };
+        write_error(&text);
+    }
+}
+
+fn finish(
+    flags: &BuildFlags,
+    reference: &str,
+    response: &ExportResponse,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let write = |path: &PathBuf, text: String| {
+        let path = environment.here.join(path);
+        std::fs::write(&path, text).map_err(|error| {
+            Failure::new(
+                FailureKind::Infrastructure,
+                format!("cannot write {}: {error}", path.display()),
+            )
+        })
+    };
+    if let Some(path) = &flags.iidfile {
+        let id = report::image_id(response).ok_or_else(|| {
+            Failure::new(
+                FailureKind::InvalidInput,
+                "this build makes no image, so that there is no id to write to --iidfile",
+            )
+        })?;
+        write(path, id.to_owned())?;
+    }
+    if let Some(path) = &flags.metadata_file {
+        write(path, report::metadata(reference, response))?;
+    }
+    Ok(())
+}
+
+fn view(flags: &BuildFlags, environment: &Environment, began: u64) -> View {
+    let mode = if flags.quiet {
+        ProgressMode::Quiet
+    } else {
+        flags.progress
+    };
+    let terminal = || View::Terminal {
+        progress: Progress::default(),
+        screen: Screen::new(environment.colours()),
+        began,
+    };
+    match mode {
+        ProgressMode::Tty => terminal(),
+        ProgressMode::Auto if environment.stderr_is_terminal => terminal(),
+        ProgressMode::Auto | ProgressMode::Plain => View::Plain(Plain::default()),
+        ProgressMode::Rawjson => View::RawJson(Progress::default()),
+        ProgressMode::Quiet | ProgressMode::None => View::Quiet(Progress::default()),
+    }
+}
+
+fn terminal_size() -> Size {
+    match rustix::termios::tcgetwinsize(std::io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Size {
+            width: size.ws_col.into(),
+            height: size.ws_row.into(),
+        },
+        _ => Size {
+            width: 80,
+            height: 24,
+        },
+    }
+}
+
+/// Progress goes to standard error, since standard output may carry an archive.
+fn write_error(text: &str) {
+    if !text.is_empty() {
+        let mut out = std::io::stderr().lock();
+        // Who does not listen misses nothing that the exit code does not say.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}

@@ -1,0 +1,52 @@
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::build::{self, BuildFlags};
+use crate::config::{Environment, state_folder};
+
+/// Build container images, concurrently and from a cache.
+#[derive(Debug, Parser)]
+#[command(name = "cooper", version, propagate_version = true)]
+pub struct Line {
+    /// Folder in which everything is kept [default: /var/lib/cooper for root, a folder of the user otherwise]
+    #[arg(long, global = true, value_name = "FOLDER", env = "COOPER_STATE")]
+    pub state: Option<PathBuf>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildFlags>),
+}
+
+/// Runs a command and says how the program is to exit.
+pub async fn run(line: Line, environment: &Environment) -> u8 {
+    let state = state_folder(line.state.as_deref(), environment);
+    match line.command {
+        Command::Build(flags) => build::run(*flags, &state, environment).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn misspelt_flag_is_answered_with_the_nearest_one() {
+        let error = Line::try_parse_from(["cooper", "build", "--tagret=dev", "."]).unwrap_err();
+        assert!(error.to_string().contains("--target"), "{error}");
+    }
+}

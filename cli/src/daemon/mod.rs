@@ -1,0 +1,7 @@
+//! The engine as both programs run it.
+
+mod settings;
+mod wire;
+
+pub use settings::EngineSettings;
+pub use wire::assemble;

@@ -1,0 +1,23 @@
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+/// What an engine is told at its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// What builds may ask for beyond the ordinary.
+    pub entitlements: BTreeSet<String>,
+    /// Steps of all builds that run at the same time; the engine's default when `None`.
+    pub max_parallelism: Option<NonZeroUsize>,
+}
+
+impl EngineSettings {
+    /// For a command of the user: what the user may do, the user's build may be allowed to do.
+    #[must_use]
+    pub fn of_command() -> Self {
+        let all = ["network.host", "security.insecure"];
+        Self {
+            entitlements: all.into_iter().map(String::from).collect(),
+            ..Self::default()
+        }
+    }
+}
