@@ -12,6 +12,9 @@ mod frontend;
 mod session;
 mod worker;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

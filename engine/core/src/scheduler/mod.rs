@@ -1,5 +1,34 @@
 //! Decides what happens next. `handle(now, Stimulus) -> Vec<Instruction>` is the only way in or out.
+//!
+//! * `state`: the states of an edge and what is known in each. Start here.
+//! * `machine`: what is kept, the setters that keep it right, and the loop.
+//! * `build`: jobs, requests, and which vertices of different graphs are one.
+//! * `want`, `advance`: who wants how much of whom, and what an edge does next.
+//! * `keys`, `load`, `run`: the three ways to a result: keys, a cached result, an execution.
+//! * `fail`, `tell`, `pins`, `check`: failures, reports, results in use, invariants.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod protocol;
 
+mod state;
+
+mod machine;
+
+mod advance;
+mod build;
+mod done;
+mod fail;
+mod keys;
+mod load;
+mod run;
+mod tell;
+mod want;
+
+mod bug;
+mod check;
+mod node;
+mod pins;
+
+pub use machine::Scheduler;
 pub use protocol::{Answer, Instruction, Report, Stimulus, Work, WorkDone};

@@ -1,0 +1,58 @@
+use crate::model::{ContentSelector, ResultId};
+use crate::ports::{ContentKeyRequest, Worker};
+
+/// The rules of [`Worker`] for results that it keeps, given two results with equal contents that are pinned once each
+/// and were made apart. Takes those pins; how ops run is for each worker's own tests.
+///
+/// # Panics
+/// At the first rule that does not hold.
+pub async fn worker_results_suite(worker: &dyn Worker, one: ResultId, other: ResultId) {
+    let whole = |result: &ResultId| ContentKeyRequest {
+        result: result.clone(),
+        selectors: vec![ContentSelector {
+            path: String::from("/"),
+            ..ContentSelector::default()
+        }],
+    };
+    let of_one = worker.content_key(whole(&one)).await;
+    let of_other = worker.content_key(whole(&other)).await;
+    assert!(
+        of_one.is_ok(),
+        "contents of a pinned result can be digested: {of_one:?}"
+    );
+    assert_eq!(of_one, of_other, "equal contents have equal digests");
+    assert_eq!(
+        of_one,
+        worker.content_key(whole(&one)).await,
+        "a digest does not change"
+    );
+
+    let absent = ContentKeyRequest {
+        selectors: vec![ContentSelector {
+            path: String::from("/there/is/no/such/path"),
+            ..ContentSelector::default()
+        }],
+        ..whole(&one)
+    };
+    assert!(
+        worker.content_key(absent).await.is_err(),
+        "a plain path must exist"
+    );
+
+    assert!(
+        worker.retain(&one).await,
+        "a pinned result can be pinned again"
+    );
+    worker.release(vec![one.clone()]).await;
+    assert!(
+        worker.retain(&one).await,
+        "one pin is left, so that it is still there"
+    );
+    let never_made = ResultId(String::from("never made"));
+    assert!(
+        !worker.retain(&never_made).await,
+        "what was never made cannot be pinned"
+    );
+    worker.release(vec![never_made]).await;
+    worker.release(vec![one.clone(), one, other]).await;
+}

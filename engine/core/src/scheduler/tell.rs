@@ -1,0 +1,144 @@
+//! What jobs are told of vertices.
+
+use std::sync::Arc;
+
+use super::bug::Step;
+use super::machine::Scheduler;
+use super::node::{EdgeId, JobNumber, NodeId, Run, Told};
+use super::state::{Phase, Stage};
+use super::{Instruction, Report};
+use crate::cachekey::MissReason;
+use crate::model::{Failure, TaskId};
+
+impl Scheduler {
+    /// Work began.
+    pub(super) fn tell_started(&mut self, id: NodeId) -> Step {
+        self.tell(id, Told::Started, &Report::Started, |told| {
+            told != Told::Started
+        })
+    }
+
+    /// The vertex is done, as far as anybody wants it.
+    pub(super) fn tell_completed(
+        &mut self,
+        id: NodeId,
+        cached: bool,
+        miss: Option<MissReason>,
+    ) -> Step {
+        let report = Report::Completed { cached, miss };
+        self.tell(id, Told::Over, &report, |told| told != Told::Over)
+    }
+
+    /// The vertex failed by itself.
+    pub(super) fn tell_failed(&mut self, id: NodeId, failure: &Failure) -> Step {
+        let report = Report::Failed(failure.clone());
+        self.tell(id, Told::Over, &report, |_| true)
+    }
+
+    /// Work stopped, where it was told to have begun.
+    pub(super) fn tell_cancelled(&mut self, id: NodeId) -> Step {
+        self.tell(id, Told::Nothing, &Report::Cancelled, |told| {
+            told == Told::Started
+        })
+    }
+
+    /// Jobs that came late learn of what was there before them.
+    pub(super) fn tell_late(&mut self, edge: EdgeId) -> Step {
+        let output = self.output(edge)?;
+        let is_known = match &output.phase {
+            Phase::Done(_) => true,
+            Phase::Known(Stage::Slow) => output.keys.iter().any(|key| key.lasting),
+            Phase::Idle
+            | Phase::Waiting(_)
+            | Phase::Looking { .. }
+            | Phase::Known(_)
+            | Phase::Listing { .. }
+            | Phase::Loading { .. }
+            | Phase::Running
+            | Phase::Saving
+            | Phase::Failed(_) => false,
+        };
+        if !is_known {
+            return Ok(());
+        }
+        let report = Report::Completed {
+            cached: true,
+            miss: None,
+        };
+        self.tell(edge.node, Told::Over, &report, |told| told == Told::Nothing)
+    }
+
+    fn tell(
+        &mut self,
+        id: NodeId,
+        now: Told,
+        report: &Report,
+        concerns: impl Fn(Told) -> bool,
+    ) -> Step {
+        let node = self.node_mut(id)?;
+        let mut told = Vec::new();
+        for (job, before) in &mut node.jobs {
+            if concerns(*before) {
+                *before = now;
+                told.push(*job);
+            }
+        }
+        let vertex = Arc::clone(&node.vertex);
+        for job in told {
+            if let Some(job) = self.jobs.get(&job) {
+                self.instructions.push(Instruction::Report {
+                    job: job.id.clone(),
+                    vertex: Arc::clone(&vertex),
+                    report: report.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A job that joins learns of work that is under way or done.
+    pub(super) fn tell_of_work(&mut self, job: JobNumber, id: NodeId) -> Step {
+        let node = self.node_mut(id)?;
+        let is_done = |phase: &Phase| matches!(phase, Phase::Done(_));
+        let (now, report) = if node.jobs.values().any(|told| *told == Told::Started) {
+            (Told::Started, Report::Started)
+        } else if node.outputs.iter().any(|output| is_done(&output.phase)) {
+            let (cached, miss) = (true, None);
+            (Told::Over, Report::Completed { cached, miss })
+        } else {
+            return Ok(());
+        };
+        node.jobs.insert(job, now);
+        let vertex = Arc::clone(&node.vertex);
+        if let Some(job) = self.jobs.get(&job) {
+            self.instructions.push(Instruction::Report {
+                job: job.id.clone(),
+                vertex,
+                report,
+            });
+        }
+        Ok(())
+    }
+
+    /// Work that writes logs learns who reads them.
+    pub(super) fn tell_audience(&mut self, id: NodeId) -> Step {
+        let node = self.node(id)?;
+        let run = match &node.run {
+            Run::Running { asking, .. } => Some(asking.task),
+            Run::Idle | Run::Saving { .. } | Run::Following(_) | Run::Over => None,
+        };
+        let mapping = node.mapping.as_ref().map(|asking| asking.task);
+        let tasks: Vec<TaskId> = run.into_iter().chain(mapping).collect();
+        if tasks.is_empty() || node.jobs.is_empty() {
+            return Ok(());
+        }
+        let jobs = self.job_ids(id)?;
+        for task in tasks {
+            self.instructions.push(Instruction::Audience {
+                task,
+                jobs: jobs.clone(),
+            });
+        }
+        Ok(())
+    }
+}
