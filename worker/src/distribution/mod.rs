@@ -27,7 +27,7 @@ mod token;
 mod transport;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use auth::{Anonymous, Keychain, SessionKeychain};
 pub use client::{Access, Distribution, Repository, RepositoryName};

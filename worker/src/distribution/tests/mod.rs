@@ -48,7 +48,7 @@ pub(super) fn anonymous() -> Arc<dyn Keychain> {
 }
 
 /// Settings that wait as little as possible.
-pub(super) fn quick() -> DistributionConfig {
+pub(crate) fn quick() -> DistributionConfig {
     DistributionConfig {
         retry: RetryPolicy {
             attempts: 8,

@@ -1,0 +1,39 @@
+use std::sync::Arc;
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+/// Keeps removal and use of blobs apart.
+///
+/// Whoever puts blobs or layers down and makes something refer to them only later holds the
+/// gate meanwhile; who removes what nothing refers to closes it. Clones are the same gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    lock: Arc<RwLock<()>>,
+}
+
+/// What was put down while this lives will not be removed.
+#[derive(Debug)]
+pub struct Hold {
+    _guard: OwnedRwLockReadGuard<()>,
+}
+
+/// Nobody is putting anything down while this lives.
+#[derive(Debug)]
+pub(super) struct Closed {
+    _guard: OwnedRwLockWriteGuard<()>,
+}
+
+impl Gate {
+    /// Waits while a removal is under way, which is short.
+    pub async fn hold(&self) -> Hold {
+        Hold {
+            _guard: Arc::clone(&self.lock).read_owned().await,
+        }
+    }
+
+    /// Closes the gate if nobody is in it.
+    pub(super) fn try_close(&self) -> Option<Closed> {
+        let guard = Arc::clone(&self.lock).try_write_owned().ok()?;
+        Some(Closed { _guard: guard })
+    }
+}

@@ -1,0 +1,16 @@
+//! Where a build's inputs come from, one module a scheme.
+
+mod identifier;
+mod image;
+mod image_fetch;
+mod image_key;
+mod image_resolve;
+mod oci_layout;
+
+#[cfg(test)]
+mod image_tests;
+
+pub use image::ImageSource;
+pub(crate) use image::layer_failure;
+pub use image_fetch::ImageFetcher;
+pub(crate) use oci_layout::Layout;
