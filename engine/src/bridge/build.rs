@@ -65,7 +65,7 @@ impl BuildBridge {
         let result = self.result(id).await?;
         self.parts
             .files
-            .read_dir(&result, path, include_pattern)
+            .read_dir(&result, path, include_pattern, &self.job.sessions)
             .await
     }
 }
@@ -99,13 +99,17 @@ impl Bridge for BuildBridge {
             result,
             path: path.to_owned(),
             range,
+            sessions: self.job.sessions.clone(),
         };
         self.parts.files.read_file(request).await
     }
 
     async fn stat_file(&self, result: &RefId, path: &str) -> Result<FileStat, Failure> {
         let result = self.result(result).await?;
-        self.parts.files.stat_file(&result, path).await
+        self.parts
+            .files
+            .stat_file(&result, path, &self.job.sessions)
+            .await
     }
 
     async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure> {

@@ -98,9 +98,12 @@ pub(super) async fn perform(world: World, work: Work, tools: Tools) -> WorkDone 
         Work::Results { keys } => WorkDone::Results(results(&world, &keys).await),
         Work::Load { result } => WorkDone::Load(world.worker.retain(&result).await),
         Work::ContentKey { result, selectors } => {
-            let asked = world
-                .worker
-                .content_key(ContentKeyRequest { result, selectors });
+            let request = ContentKeyRequest {
+                result,
+                selectors,
+                sessions: tools.sessions,
+            };
+            let asked = world.worker.content_key(request, tools.events);
             WorkDone::ContentKey(unless_cancelled(&tools.cancel, asked).await)
         }
         Work::Run {

@@ -22,10 +22,16 @@ pub trait ResultFiles: Send + Sync {
         result: &ResultId,
         path: &str,
         include_pattern: &str,
+        sessions: &[SessionId],
     ) -> Result<Vec<FileStat>, Failure>;
 
     /// Describes one path, not following a link at its end.
-    async fn stat_file(&self, result: &ResultId, path: &str) -> Result<FileStat, Failure>;
+    async fn stat_file(
+        &self,
+        result: &ResultId,
+        path: &str,
+        sessions: &[SessionId],
+    ) -> Result<FileStat, Failure>;
 
     /// Finds an image's digest and configuration.
     async fn resolve_image(
@@ -45,6 +51,8 @@ pub struct ReadFileRequest {
     pub path: String,
     /// Bytes to read; all when `None`.
     pub range: Option<Range<u64>>,
+    /// Sessions whose credentials may fetch what the result lacks, the best first.
+    pub sessions: Vec<SessionId>,
 }
 
 /// One file's description: fsutil's `Stat`.

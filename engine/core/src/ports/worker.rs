@@ -39,7 +39,7 @@ pub trait Worker: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when a plain path does not exist.
-    async fn content_key(&self, request: ContentKeyRequest) -> Result<Digest, Failure>;
+    async fn content_key(&self, request: ContentKeyRequest, events: Events) -> Result<Digest, Failure>;
 
     /// Performs one op and keeps its outputs.
     ///
@@ -100,6 +100,8 @@ pub struct ContentKeyRequest {
     pub result: ResultId,
     /// What to digest, in order.
     pub selectors: Vec<ContentSelector>,
+    /// Sessions whose credentials may fetch what the result lacks, the best first.
+    pub sessions: Vec<SessionId>,
 }
 
 /// One op to perform.
