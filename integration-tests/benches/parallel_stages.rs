@@ -19,7 +19,10 @@ const STAGES: usize = 16;
 fn dockerfile() -> String {
     let mut text = String::new();
     for stage in 0..STAGES {
-        let _ = writeln!(text, "FROM busybox AS stage{stage}\nRUN sleep 2 && echo {stage} > /made-{stage}");
+        let _ = writeln!(
+            text,
+            "FROM busybox AS stage{stage}\nRUN sleep 2 && echo {stage} > /made-{stage}"
+        );
     }
     text.push_str("FROM busybox\n");
     for stage in 0..STAGES {
@@ -31,7 +34,14 @@ fn dockerfile() -> String {
 fn cooper(context: &Path) -> Result<Duration> {
     let sandbox = Sandbox::with_busybox()?;
     let start = Instant::now();
-    sandbox.succeed(["build", "--progress", "quiet", "-t", "stages", path(context)])?;
+    sandbox.succeed([
+        "build",
+        "--progress",
+        "quiet",
+        "-t",
+        "stages",
+        path(context),
+    ])?;
     Ok(start.elapsed())
 }
 
@@ -39,7 +49,11 @@ fn buildah(context: &Path) -> Result<Duration> {
     let sandbox = Sandbox::new()?;
     let buildah = Buildah::with_busybox(&sandbox.path("buildah"), &base_busybox()?)?;
     let start = Instant::now();
-    buildah.build(context, "stages", &[String::from("--jobs"), STAGES.to_string()])?;
+    buildah.build(
+        context,
+        "stages",
+        &[String::from("--jobs"), STAGES.to_string()],
+    )?;
     Ok(start.elapsed())
 }
 
@@ -49,7 +63,10 @@ fn median(mut times: Vec<Duration>) -> f64 {
 }
 
 fn main() -> Result<()> {
-    let rounds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(3);
+    let rounds = std::env::args()
+        .filter_map(|word| word.parse().ok())
+        .next()
+        .unwrap_or(3);
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("Dockerfile"), dockerfile())?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -57,8 +74,13 @@ fn main() -> Result<()> {
         ours.push(cooper(folder.path())?);
         theirs.push(buildah(folder.path())?);
     }
-    println!("{STAGES} stages of `sleep 2` and a final one, {rounds} rounds: cooper {ours:.2?}, buildah {theirs:.2?}");
+    println!(
+        "{STAGES} stages of `sleep 2` and a final one, {rounds} rounds: cooper {ours:.2?}, buildah {theirs:.2?}"
+    );
     let (ours, theirs) = (median(ours), median(theirs));
-    println!("median: cooper {ours:.2} s, buildah {theirs:.2} s, ratio {:.1}", theirs / ours);
+    println!(
+        "median: cooper {ours:.2} s, buildah {theirs:.2} s, ratio {:.1}",
+        theirs / ours
+    );
     Ok(())
 }

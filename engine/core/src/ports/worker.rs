@@ -39,7 +39,11 @@ pub trait Worker: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when a plain path does not exist.
-    async fn content_key(&self, request: ContentKeyRequest, events: Events) -> Result<Digest, Failure>;
+    async fn content_key(
+        &self,
+        request: ContentKeyRequest,
+        events: Events,
+    ) -> Result<Digest, Failure>;
 
     /// Performs one op and keeps its outputs.
     ///
