@@ -1,5 +1,18 @@
-use crate::model::{ContentSelector, ResultId};
-use crate::ports::{ContentKeyRequest, Worker};
+use std::sync::Arc;
+
+use crate::model::{ContentSelector, OpEvent, ResultId};
+use crate::ports::{ContentKeyRequest, EventSink, Events, Worker};
+
+/// Hears nothing.
+struct Deaf;
+
+impl EventSink for Deaf {
+    fn emit(&self, _event: OpEvent) {}
+}
+
+fn quiet() -> Events {
+    Arc::new(Deaf)
+}
 
 /// The rules of [`Worker`] for results that it keeps, given two results with equal contents that are pinned once each
 /// and were made apart. Takes those pins; how ops run is for each worker's own tests.
@@ -13,9 +26,10 @@ pub async fn worker_results_suite(worker: &dyn Worker, one: ResultId, other: Res
             path: String::from("/"),
             ..ContentSelector::default()
         }],
+        sessions: Vec::new(),
     };
-    let of_one = worker.content_key(whole(&one)).await;
-    let of_other = worker.content_key(whole(&other)).await;
+    let of_one = worker.content_key(whole(&one), quiet()).await;
+    let of_other = worker.content_key(whole(&other), quiet()).await;
     assert!(
         of_one.is_ok(),
         "contents of a pinned result can be digested: {of_one:?}"
@@ -23,7 +37,7 @@ pub async fn worker_results_suite(worker: &dyn Worker, one: ResultId, other: Res
     assert_eq!(of_one, of_other, "equal contents have equal digests");
     assert_eq!(
         of_one,
-        worker.content_key(whole(&one)).await,
+        worker.content_key(whole(&one), quiet()).await,
         "a digest does not change"
     );
 
@@ -35,7 +49,7 @@ pub async fn worker_results_suite(worker: &dyn Worker, one: ResultId, other: Res
         ..whole(&one)
     };
     assert!(
-        worker.content_key(absent).await.is_err(),
+        worker.content_key(absent, quiet()).await.is_err(),
         "a plain path must exist"
     );
 
