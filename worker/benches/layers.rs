@@ -3,6 +3,11 @@
 //! DIR (default `/usr/share`) is what the layer holds. Rates are of uncompressed bytes; each
 //! step runs three times and the best counts.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark stops where it cannot go on"
+)]
+
 use std::{
     fs,
     io::{self, Write},

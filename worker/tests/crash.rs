@@ -4,6 +4,8 @@
 //! `COOPER_CRASH_ROUNDS` sets how many times (default 40). The program runs itself as the
 //! process to be killed, so it has no test harness.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+
 use std::{
     collections::BTreeMap,
     fs,

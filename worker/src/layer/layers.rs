@@ -16,7 +16,7 @@ use crate::{
     confine::Root,
     content::{ContentStore, Expected, VerifiedBlob},
     limits::Limits,
-    meta::{LayerBlob, LayerId, LayerInfo, LayerOrigin, Meta, chain_result_id},
+    meta::{LayerBlob, LayerId, LayerInfo, LayerOrigin, Meta},
     snapshot::Snapshots,
 };
 
@@ -489,22 +489,21 @@ impl Layers {
         let snapshots = &self.inner.snapshots;
         let changes = Root::open(&snapshots.layer_dir(&info.id))?;
         // A layer says what it changes of the state that it was made on, wherever it lies now.
-        let made_on = info.parent.clone();
-        let below = match made_on {
-            Some(parent) if self.meta().result(&parent).is_ok() => parent,
-            _ => {
-                let chain = chain_result_id(below);
-                if self.meta().result(&chain).is_ok() {
-                    chain
-                } else {
-                    snapshots.compose(below.to_vec(), "")?
-                }
+        let made_on = info
+            .parent
+            .clone()
+            .filter(|it| self.meta().result(it).is_ok());
+        let view = match made_on {
+            Some(parent) if parent.is_scratch() => None,
+            Some(parent) => Some(snapshots.view(&parent)?),
+            None if below.is_empty() => None,
+            None => {
+                let here = snapshots.compose(below.to_vec(), "")?;
+                let view = snapshots.view(&here);
+                // The view pins it from now on.
+                self.meta().pins().unpin(&here);
+                Some(view?)
             }
-        };
-        let view = if below.is_scratch() {
-            None
-        } else {
-            Some(snapshots.view(&below)?)
         };
         let below = view.as_ref().map(|it| it.root()).transpose()?;
         self.store(compression, |output| {

@@ -20,6 +20,7 @@
 mod error;
 mod flush;
 mod reap;
+mod settle;
 mod snapshots;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::{
 
 use cooper_core::model::ResultId;
 
-use super::{SnapshotError, Snapshots};
+use super::{SnapshotError, Snapshots, settle::settle};
 use crate::{
     clock::now_ns,
     confine::Root,
@@ -100,11 +100,17 @@ impl Writer {
         self.mount = None;
         let mut layers = self.snapshots.meta().result(self.parent())?.layers;
         layers.push(self.layer.clone());
+        let below = if self.parent().is_scratch() {
+            None
+        } else {
+            Some(self.snapshots.view(self.parent())?.root()?)
+        };
+        let size = settle(&Root::open(&self.changes())?, below.as_ref())?;
         let now = now_ns();
         self.snapshots.place(&self.changes(), &self.layer)?;
         let layer = LayerInfo {
             parent: Some(self.parent().clone()),
-            ..LayerInfo::new(self.layer.clone(), description, 0, now)
+            ..LayerInfo::new(self.layer.clone(), description, size, now)
         };
         let result = ResultInfo::new(layers, description, now);
         let id = result.id.clone();
