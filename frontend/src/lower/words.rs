@@ -60,7 +60,12 @@ impl Conversion<'_> {
         });
         for name in unknown {
             let mut message = format!("Usage of undefined variable '${name}'");
-            if let Some(near) = nearest(name, node.state.environment.names()) {
+            let near = self
+                .suggestions
+                .checked_sub(1)
+                .map(|left| self.suggestions = left)
+                .and_then(|()| nearest(name, node.state.environment.names()));
+            if let Some(near) = near {
                 message.push_str(&format!(" (did you mean ${near}?)"));
             }
             self.linter.warn(Rule::UndefinedVar, lines, message);

@@ -15,6 +15,9 @@ use crate::llb::{Graph, Output, SourceMap};
 use crate::options::{Options, Texts};
 use crate::platform::Platform;
 
+/// Looking for the nearest name takes time that grows with their number; so many findings get a suggestion.
+const SUGGESTIONS: usize = 100;
+
 /// A conversion and all it knows so far.
 pub(crate) struct Conversion<'a> {
     pub(crate) input: &'a Input,
@@ -32,6 +35,8 @@ pub(crate) struct Conversion<'a> {
     pub(super) declared: BTreeSet<String>,
     pub(crate) epoch: Option<i64>,
     pub(crate) linter: Linter,
+    /// How many more findings get a suggestion.
+    pub(crate) suggestions: usize,
     pub(crate) graph: Graph,
     /// The build context: a placeholder until all steps are known.
     pub(crate) build_context: Output,
@@ -68,6 +73,7 @@ impl<'a> Conversion<'a> {
             declared: BTreeSet::new(),
             epoch: None,
             linter: Linter::default(),
+            suggestions: SUGGESTIONS,
             graph,
             build_context,
             nodes: Vec::new(),

@@ -1,0 +1,59 @@
+//! Cases: a Dockerfile with options and files, and the images that exist for it.
+
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+pub mod case;
+pub mod images;
+pub mod show;
+
+use cooper_core::model::{Failure, FailureKind};
+use cooper_frontend::convert::{Failed, Input, Outcome, Step, convert};
+use cooper_frontend::facts::{Fact, Facts, Need};
+use cooper_frontend::platform::Platform;
+use cooper_proto::pb;
+use prost::Message;
+
+/// Converts, answering questions from the case's files and the images that exist.
+pub fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
+    let input = Input {
+        options: case.options.clone(),
+        inputs: Default::default(),
+        session: "session".to_owned(),
+        host: Platform::new("linux", "amd64"),
+    };
+    let mut facts = Facts::default();
+    for _ in 0..20 {
+        match convert(&input, &facts) {
+            Step::Done(outcome) => return Ok(outcome),
+            Step::Failed(failed) => return Err(failed),
+            Step::Need(needs) => {
+                for need in needs {
+                    let fact = answer(case, &need);
+                    facts.insert(&need, fact);
+                }
+            }
+        }
+    }
+    panic!("the conversion goes on asking");
+}
+
+fn answer(case: &case::Case, need: &Need) -> Fact {
+    match need {
+        Need::File {
+            definition, path, ..
+        } => {
+            let op = pb::Op::decode(definition.def[0].as_slice()).unwrap();
+            let Some(pb::op::Op::Source(source)) = op.op else {
+                panic!("only sources are read from");
+            };
+            let content = case.files.get(&format!("{}/{path}", source.identifier));
+            Fact::File(content.map(|text| text.clone().into()))
+        }
+        Need::Image(query) => Fact::Image(images::find(query).ok_or_else(|| {
+            Failure::new(
+                FailureKind::NotFound,
+                format!("{}: not found", query.reference),
+            )
+        })),
+    }
+}
