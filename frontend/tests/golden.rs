@@ -37,7 +37,11 @@ fn digests_are_those_that_buildkit_makes() {
     let mut compared = 0;
     for case in all() {
         let Ok(outcome) = run(&case) else {
-            assert!(!expected.contains_key(case.name.as_str()), "{} fails", case.name);
+            assert!(
+                !expected.contains_key(case.name.as_str()),
+                "{} fails",
+                case.name
+            );
             continue;
         };
         let made: Vec<String> = outcome
@@ -77,18 +81,36 @@ fn stages_that_the_target_does_not_need_are_not_looked_at() {
     let outcome = run(&case).unwrap();
     assert_eq!(outcome.parts[0].definition.def.len(), 3);
     let failed = run(&case.with("target", "broken")).unwrap_err();
-    assert!(failed.fault.message.contains("not found"), "{}", failed.fault);
+    assert!(
+        failed.fault.message.contains("not found"),
+        "{}",
+        failed.fault
+    );
     assert_eq!(failed.fault.lines[0].start, 1);
 }
 
 #[test]
 fn docker_s_own_frontends_are_the_built_in_one_and_others_are_refused() {
-    for image in ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile-upstream:master"] {
+    for image in [
+        "docker/dockerfile:1",
+        "docker.io/docker/dockerfile:1.7-labs",
+        "docker/dockerfile-upstream:master",
+    ] {
         let case = Case::of(&format!("# syntax={image}\nFROM scratch\nCOPY a /\n"));
         assert!(run(&case).is_ok(), "{image}");
     }
     let failed = run(&Case::of("# syntax=example.com/other:1\nFROM scratch\n")).unwrap_err();
-    assert!(failed.fault.message.contains("example.com/other:1"), "{}", failed.fault);
+    assert!(
+        failed.fault.message.contains("example.com/other:1"),
+        "{}",
+        failed.fault
+    );
     let case = Case::of("FROM scratch\n").with("requestid", "frontend.outline");
-    assert!(run(&case).unwrap_err().fault.message.contains("frontend.outline"));
+    assert!(
+        run(&case)
+            .unwrap_err()
+            .fault
+            .message
+            .contains("frontend.outline")
+    );
 }

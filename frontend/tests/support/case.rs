@@ -63,12 +63,8 @@ fn read(path: &Path) -> Case {
         let (key, value) = line.split_once('=').unwrap();
         case.options.insert(key.to_owned(), value.to_owned());
     }
-    let option = |key: &str, default: &str| {
-        case.options
-            .get(key)
-            .cloned()
-            .unwrap_or(default.to_owned())
-    };
+    let option =
+        |key: &str, default: &str| case.options.get(key).cloned().unwrap_or(default.to_owned());
     let (folder, name) = (
         option("dockerfilekey", "dockerfile"),
         option("filename", "Dockerfile"),

@@ -7,8 +7,7 @@ const HISTORY: &str = r#"[{"created":"2024-05-01T10:00:00.1Z","created_by":"Busy
 const CONFIG: &str = r#"{"Env":["PATH=/usr/bin:/bin"],"Cmd":["sh"]}"#;
 const LAYERS: &str =
     r#"["sha256:1111111111111111111111111111111111111111111111111111111111111111"]"#;
-const PINNED: &str =
-    "@sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d";
+const PINNED: &str = "@sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d";
 
 /// Defaults and commands of every kind.
 const WITH_CMD: &str = r#"{"User":"app:app","Env":["FOO=bar","NOVALUE","PATH=/p"],"Cmd":["c"],"Entrypoint":["e"],"WorkingDir":"/srv/app","Labels":{"x":"y"},"ExposedPorts":{"1/tcp":{}},"Volumes":{"/v":{}},"Shell":["/bin/ash","-c"],"StopSignal":"SIGTERM","Healthcheck":{"Test":["CMD","x"],"Interval":30000000000,"Retries":3},"ArgsEscaped":true}"#;
@@ -26,13 +25,7 @@ pub fn find(query: &ImageQuery) -> Option<ResolvedImage> {
     let config = match name {
         "busybox:latest" if arm => config("arm64", CONFIG, HISTORY, LAYERS, r#","variant":"v8""#),
         "busybox:latest" | "busybox:other" => config("amd64", CONFIG, HISTORY, LAYERS, ""),
-        "withcmd:latest" => config(
-            "amd64",
-            WITH_CMD,
-            HISTORY,
-            LAYERS,
-            r#","author":"someone""#,
-        ),
+        "withcmd:latest" => config("amd64", WITH_CMD, HISTORY, LAYERS, r#","author":"someone""#),
         "onbuild:latest" => config("amd64", ONBUILD, HISTORY, LAYERS, ""),
         "nolayers:latest" => config(
             "amd64",

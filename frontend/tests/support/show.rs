@@ -117,7 +117,10 @@ fn mount_json(mount: &pb::Mount) -> Value {
     let options = [
         mount.cache_opt.as_ref().map(|option| format!("{option:?}")),
         mount.tmpfs_opt.as_ref().map(|option| format!("{option:?}")),
-        mount.secret_opt.as_ref().map(|option| format!("{option:?}")),
+        mount
+            .secret_opt
+            .as_ref()
+            .map(|option| format!("{option:?}")),
         mount.ssh_opt.as_ref().map(|option| format!("{option:?}")),
     ];
     let mut map = Map::new();
