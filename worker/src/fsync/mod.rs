@@ -21,6 +21,7 @@ mod stat;
 mod tree;
 
 pub use apply::{Changes, Differ, ReceiveOptions};
+pub(crate) use copy::copy_content;
 pub use copy::copy_tree;
 pub use error::SyncError;
 pub use receiver::receive;
