@@ -7,6 +7,7 @@ pub mod confine;
 pub mod content;
 pub mod distribution;
 pub mod exec;
+pub mod fileop;
 pub mod fsync;
 pub mod images;
 pub mod layer;

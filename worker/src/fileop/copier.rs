@@ -194,15 +194,30 @@ impl<'a> Copier<'a> {
     fn make_waiting_directories(&mut self) -> Result<(), FileOpError> {
         for at in 0..self.open.len() {
             if self.open[at].state == DirectoryState::Waiting {
-                let created = self.make_directory(&self.open[at].target)?;
+                let directory = &self.open[at];
+                let created = self.make_directory(&directory.target)?;
                 self.open[at].state = if created {
                     DirectoryState::GetsMetadata
                 } else {
+                    self.take_mode(directory)?;
                     DirectoryState::Untouched
                 };
             }
         }
         Ok(())
+    }
+
+    /// A directory that was there and only leads to what is copied gets the source's mode and nothing else.
+    fn take_mode(&self, directory: &Directory) -> Result<(), FileOpError> {
+        let source = self
+            .scene
+            .source
+            .metadata(&directory.source, Last::NoFollow)?;
+        let target = self
+            .scene
+            .target
+            .resolve(&directory.target, Last::NoFollow)?;
+        Ok(target.set_mode(source.mode)?)
     }
 
     /// Removes what is in the way of a copied object; a directory stays for a directory.
@@ -252,11 +267,7 @@ impl<'a> Copier<'a> {
     }
 
     fn close(&self, directory: &Directory) -> Result<(), FileOpError> {
-        let source = || {
-            self.scene
-                .source
-                .resolve(&directory.source, Last::NoFollow)
-        };
+        let source = || self.scene.source.resolve(&directory.source, Last::NoFollow);
         match directory.state {
             DirectoryState::Waiting | DirectoryState::Untouched => Ok(()),
             DirectoryState::GetsMetadata => {

@@ -155,8 +155,7 @@ fn copy_one(
     };
     let is_new = there.is_none();
     let place = if into_directory {
-        let name = PathBuf::from(clean_path(from));
-        destination.join(name.file_name().unwrap_or_default())
+        destination.join(last_name(from))
     } else {
         destination
     };
@@ -168,4 +167,13 @@ fn copy_one(
     made.extend(make_directories(target, &parent, parent_mode, rules.owner)?);
     Copier::new(scene, rules).copy(&source, &node, &metadata, &place)?;
     set_times(target, &made, rules.time)
+}
+
+/// The name under which a source is put into a directory; none for one that ends in `/.`.
+fn last_name(from: &str) -> PathBuf {
+    if from.ends_with("/.") {
+        return PathBuf::new();
+    }
+    let cleaned = PathBuf::from(clean_path(from));
+    cleaned.file_name().map(PathBuf::from).unwrap_or_default()
 }

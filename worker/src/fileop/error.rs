@@ -110,11 +110,11 @@ impl From<FileOpError> for Failure {
 
 fn is_the_users(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{
-        AlreadyExists, FilesystemLoop, InvalidFilename, IsADirectory, NotADirectory, NotFound,
+        AlreadyExists, InvalidFilename, IsADirectory, NotADirectory, NotFound,
     };
     matches!(
         error.kind(),
-        NotFound | NotADirectory | AlreadyExists | IsADirectory | FilesystemLoop | InvalidFilename
+        NotFound | NotADirectory | AlreadyExists | IsADirectory | InvalidFilename
     )
 }
 

@@ -164,10 +164,13 @@ fn place(index: i64, inputs: usize) -> Result<Option<usize>, FileOpError> {
 
 fn named_inputs(owner: &pb::ChownOpt) -> impl Iterator<Item = i64> {
     let users = [owner.user.as_ref(), owner.group.as_ref()];
-    users.into_iter().flatten().filter_map(|user| match &user.user {
-        Some(pb::user_opt::User::ByName(named)) => Some(named.input),
-        _ => None,
-    })
+    users
+        .into_iter()
+        .flatten()
+        .filter_map(|user| match &user.user {
+            Some(pb::user_opt::User::ByName(named)) => Some(named.input),
+            _ => None,
+        })
 }
 
 fn owner_of(action: &pb::FileAction) -> Option<&pb::ChownOpt> {
@@ -190,7 +193,9 @@ fn outputs(op: &pb::FileOp) -> Result<Vec<usize>, FileOpError> {
         let index = usize::try_from(action.output)
             .map_err(|_| FileOpError::Invalid(format!("invalid output {}", action.output)))?;
         if index >= op.actions.len() {
-            return Err(FileOpError::Invalid(format!("missing output index below {index}")));
+            return Err(FileOpError::Invalid(format!(
+                "missing output index below {index}"
+            )));
         }
         outputs.push((index, at));
     }
@@ -203,7 +208,9 @@ fn outputs(op: &pb::FileOp) -> Result<Vec<usize>, FileOpError> {
             return Err(FileOpError::Invalid(format!("duplicate output {index}")));
         }
         if *index > wanted {
-            return Err(FileOpError::Invalid(format!("missing output index {wanted}")));
+            return Err(FileOpError::Invalid(format!(
+                "missing output index {wanted}"
+            )));
         }
     }
     Ok(outputs.into_iter().map(|(_, at)| at).collect())

@@ -161,7 +161,10 @@ pub fn remove(root: &Root, action: &pb::FileActionRm) -> Result<(), FileOpError>
     let paths = if action.allow_wildcard {
         expand(root, &super::path::clean(&action.path), false)?
     } else {
-        vec![cooper_core::patterns::clean_path(&format!("/{}", action.path))]
+        vec![cooper_core::patterns::clean_path(&format!(
+            "/{}",
+            action.path
+        ))]
     };
     for path in paths {
         let path = Path::new(&path);

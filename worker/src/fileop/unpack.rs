@@ -55,7 +55,8 @@ pub(super) fn unpack_archive(
         .target
         .subroot(&target)
         .map_err(FileOpError::at("open", &target))?;
-    let content = open(node.open_read()?, scene.limits).map_err(|error| failed(error.to_string()))?;
+    let content =
+        open(node.open_read()?, scene.limits).map_err(|error| failed(error.to_string()))?;
     let mut unpacking = Unpacking {
         root: &root,
         owner: scene.owner,
@@ -67,7 +68,15 @@ pub(super) fn unpack_archive(
         .map_err(|error| failed(error.to_string()))?
     {
         scene.stop.check()?;
-        unpacking.entry(&entry, &mut archive)?;
+        unpacking
+            .entry(&entry, &mut archive)
+            .map_err(|error| match error {
+                // Not the disk's answer but what the archive's reader says.
+                FileOpError::Content { source, .. } if source.raw_os_error().is_none() => {
+                    failed(source.to_string())
+                }
+                error => error,
+            })?;
     }
     unpacking.finish()?;
     Ok(true)
@@ -143,11 +152,21 @@ fn begins_with_header(content: io::Result<Box<dyn Read + Send>>) -> bool {
         .map(|byte| char::from(*byte))
         .filter(char::is_ascii_digit)
         .collect();
-    let sums = block.iter().enumerate().fold((0_i64, 0_i64), |sums, (at, byte)| {
-        let byte = if (148..156).contains(&at) { b' ' } else { *byte };
-        // Some old programs added signed bytes.
-        (sums.0 + i64::from(byte), sums.1 + i64::from(byte.cast_signed()))
-    });
+    let sums = block
+        .iter()
+        .enumerate()
+        .fold((0_i64, 0_i64), |sums, (at, byte)| {
+            let byte = if (148..156).contains(&at) {
+                b' '
+            } else {
+                *byte
+            };
+            // Some old programs added signed bytes.
+            (
+                sums.0 + i64::from(byte),
+                sums.1 + i64::from(byte.cast_signed()),
+            )
+        });
     i64::from_str_radix(&text, 8).is_ok_and(|sum| sum == sums.0 || sum == sums.1)
 }
 
