@@ -7,7 +7,6 @@
 mod ask;
 mod perform;
 mod permits;
-mod scheduler;
 mod tasks;
 mod turn;
 

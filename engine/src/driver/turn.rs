@@ -5,13 +5,12 @@ use std::sync::Arc;
 use cooper_core::graph::{Graph, Vertex};
 use cooper_core::model::{Edge, Failure, JobId, RequestId, ResultId, TaskId};
 use cooper_core::ports::OpOutcome;
-use cooper_core::scheduler::{Answer, Instruction, Report, Stimulus, Work, WorkDone};
-use cooper_proto::Digest;
+use cooper_core::scheduler::{Answer, Instruction, Report, Scheduler, Stimulus, Work, WorkDone};
+use cooper_proto::{Digest, pb};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::perform::{Tools, WorkKind, World, perform};
-use super::scheduler::Scheduler;
 use super::tasks::{contain, panicked};
 use super::{Seat, Task, Tasks};
 use crate::Clock;
@@ -49,6 +48,8 @@ type TaskName = (u64, TaskId);
 /// The state of the driver's task.
 pub(super) struct Turn {
     world: World,
+    /// What ops without a platform run on.
+    host: pb::Platform,
     clock: Clock,
     tasks: Tasks,
     commands: mpsc::UnboundedSender<Command>,
@@ -89,12 +90,15 @@ impl Turn {
         tasks: Tasks,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Self {
+        let platforms = world.worker.info().platforms;
+        let host = platforms.into_iter().next().unwrap_or_default();
         Self {
+            scheduler: Scheduler::for_platform(host.clone()),
+            host,
             world,
             clock,
             tasks,
             commands,
-            scheduler: Scheduler::new(),
             epoch: 0,
             seats: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -214,7 +218,7 @@ impl Turn {
 
     /// Begins anew after a fault of the scheduler: every build that waits fails, and later ones are not affected.
     fn restart(&mut self, failure: &Failure) {
-        self.scheduler = Scheduler::new();
+        self.scheduler = Scheduler::for_platform(self.host.clone());
         self.epoch += 1;
         for running in self.running.values() {
             running.cancel.cancel();

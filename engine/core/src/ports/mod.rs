@@ -2,7 +2,9 @@
 //!
 //! Arguments are plain data from [`crate::model`], so that an implementation on another machine is a codec and not a
 //! second design. Futures are `Send` and do nothing until polled. Unless a method says otherwise, dropping its
-//! future is a fault of the caller: give it a [`Cancelled`] and wait.
+//! future is a fault of the caller: give it a [`Cancelled`] and wait. Questions (a source's or a content's key, a look into
+//! a result, an image's configuration, a session's secret) may be dropped at any time; what they fetched until then is
+//! kept whole or not at all.
 
 mod bridge;
 mod cache;

@@ -1,0 +1,63 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cooper_core::model::{Failure, FailureKind, ResultId, SessionId};
+use cooper_core::ports::{
+    Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles,
+};
+use cooper_proto::Digest;
+
+/// Results that hold one file, `/name`, and a registry that has every image.
+#[derive(Default)]
+pub(crate) struct FakeFiles {
+    resolved: AtomicUsize,
+}
+
+impl FakeFiles {
+    /// How often an image was asked for.
+    pub(crate) fn resolved(&self) -> usize {
+        self.resolved.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl ResultFiles for FakeFiles {
+    async fn read_file(&self, request: ReadFileRequest) -> Result<Bytes, Failure> {
+        if request.path == "/name" {
+            return Ok(Bytes::from(request.result.0));
+        }
+        let words = format!("{} not found", request.path);
+        Err(Failure::new(FailureKind::NotFound, words))
+    }
+
+    async fn read_dir(&self, _: &ResultId, _: &str, _: &str) -> Result<Vec<FileStat>, Failure> {
+        Ok(vec![FileStat {
+            path: "name".into(),
+            ..FileStat::default()
+        }])
+    }
+
+    async fn stat_file(&self, _: &ResultId, path: &str) -> Result<FileStat, Failure> {
+        Ok(FileStat {
+            path: path.trim_start_matches('/').into(),
+            ..FileStat::default()
+        })
+    }
+
+    async fn resolve_image(
+        &self,
+        query: &ImageQuery,
+        _sessions: &[SessionId],
+        _events: Events,
+    ) -> Result<ResolvedImage, Failure> {
+        self.resolved.fetch_add(1, Ordering::SeqCst);
+        // Long enough for the others to come and wait.
+        tokio::task::yield_now().await;
+        Ok(ResolvedImage {
+            reference: query.reference.clone(),
+            digest: Digest::sha256_of(&query.reference),
+            config: Bytes::from_static(b"{}"),
+        })
+    }
+}

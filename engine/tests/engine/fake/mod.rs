@@ -1,0 +1,17 @@
+//! A world for an engine in which every step does what a test says, when the test says it.
+
+mod bench;
+mod cache;
+mod client;
+mod exporter;
+mod files;
+mod frontend;
+mod llb;
+mod worker;
+
+pub(crate) use bench::{Bench, Setup, all, output_of};
+pub(crate) use client::{Client, PATIENCE, Served};
+pub(crate) use exporter::FakeExporter;
+pub(crate) use frontend::FakeFrontend;
+pub(crate) use llb::Llb;
+pub(crate) use worker::Script;

@@ -1,0 +1,8 @@
+//! The engine with everything around it made up: what it promises to builds, clients and workers.
+
+mod fake;
+
+mod builds;
+mod sharing;
+
+mod socket;
