@@ -31,14 +31,25 @@ impl ResultFiles for FakeFiles {
         Err(Failure::new(FailureKind::NotFound, words))
     }
 
-    async fn read_dir(&self, _: &ResultId, _: &str, _: &str) -> Result<Vec<FileStat>, Failure> {
+    async fn read_dir(
+        &self,
+        _result: &ResultId,
+        _path: &str,
+        _include_pattern: &str,
+        _sessions: &[SessionId],
+    ) -> Result<Vec<FileStat>, Failure> {
         Ok(vec![FileStat {
             path: "name".into(),
             ..FileStat::default()
         }])
     }
 
-    async fn stat_file(&self, _: &ResultId, path: &str) -> Result<FileStat, Failure> {
+    async fn stat_file(
+        &self,
+        _result: &ResultId,
+        path: &str,
+        _sessions: &[SessionId],
+    ) -> Result<FileStat, Failure> {
         Ok(FileStat {
             path: path.trim_start_matches('/').into(),
             ..FileStat::default()

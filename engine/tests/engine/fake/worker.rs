@@ -182,7 +182,11 @@ impl Worker for FakeWorker {
         })
     }
 
-    async fn content_key(&self, request: ContentKeyRequest) -> Result<Digest, Failure> {
+    async fn content_key(
+        &self,
+        request: ContentKeyRequest,
+        _events: Events,
+    ) -> Result<Digest, Failure> {
         Ok(Digest::sha256_of(format!("contents of {}", request.result)))
     }
 
