@@ -11,7 +11,8 @@ use std::{
 /// # Shape
 /// `blobs/` content by digest · `ingest/` blobs that are still arriving · `quarantine/`
 /// blobs that no longer match their digest · `layers/` immutable layer directories ·
-/// `work/` half-made layers · `cachemounts/` · `logs/` · `meta.redb`.
+/// `work/` half-made layers · `cachemounts/` · `locals/` clients' directories · `logs/` ·
+/// `meta.redb`.
 ///
 /// Only one process may have a state folder open; the lock that says so belongs to who
 /// opens it.
@@ -36,6 +37,7 @@ impl StateDir {
             state.layers(),
             state.work(),
             state.cache_mounts(),
+            state.local_mirrors(),
             state.logs(),
         ] {
             make_private(&path)?;
@@ -65,6 +67,12 @@ impl StateDir {
     #[must_use]
     pub fn cache_mounts(&self) -> PathBuf {
         self.root.join("cachemounts")
+    }
+
+    /// Where the last state of clients' directories is kept, to be synced to the next one.
+    #[must_use]
+    pub fn local_mirrors(&self) -> PathBuf {
+        self.root.join("locals")
     }
 
     /// Where logs are kept in full.
@@ -104,6 +112,7 @@ mod tests {
             state.layers(),
             state.work(),
             state.cache_mounts(),
+            state.local_mirrors(),
             state.logs(),
         ] {
             let mode = fs::metadata(&path).unwrap().permissions().mode();

@@ -8,18 +8,21 @@ use crate::confine::Root;
 
 /// Makes `destination` equal to `tree`, copying only files that differ; both are on this machine.
 ///
+/// `progress` is told of every entry how many bytes of it were copied, and may end the copy.
+///
 /// # Errors
-/// Where something cannot be read or written. The destination is a mixture then; the next call mends it.
+/// `progress`'s, or where something cannot be read or written. The destination is a mixture then; the next call mends
+/// it.
 pub fn copy_tree(
     tree: &Tree,
     destination: Root,
     options: ReceiveOptions,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64) -> Result<(), SyncError>,
 ) -> Result<Changes, SyncError> {
     let mut applier = Applier::new(destination, options)?;
     tree.walk::<SyncError>(|stat, node| {
         if !applier.entry(&stat)? {
-            return Ok(());
+            return progress(0);
         }
         let mut written = 0;
         if let Some(node) = node {
@@ -32,7 +35,7 @@ pub fn copy_tree(
             });
             written = copied?;
         }
-        progress(written);
+        progress(written)?;
         applier.content_written(&stat, written)
     })?;
     applier.finish()

@@ -34,6 +34,9 @@ pub enum SyncError {
     /// The stream to the peer failed.
     #[error(transparent)]
     Stream(#[from] Failure),
+    /// The transfer was stopped on our side.
+    #[error("cancelled")]
+    Cancelled,
     /// The peer went away in the middle.
     #[error("the other side closed the transfer before its end")]
     Ended,
@@ -44,6 +47,7 @@ impl From<SyncError> for Failure {
         let kind = match &error {
             SyncError::Stream(failure) => return failure.clone(),
             SyncError::Pattern { .. } | SyncError::Protocol(_) => FailureKind::InvalidInput,
+            SyncError::Cancelled => FailureKind::Cancelled,
             SyncError::Files(files) if files.is_not_found() => FailureKind::NotFound,
             SyncError::Files(_)
             | SyncError::Content { .. }

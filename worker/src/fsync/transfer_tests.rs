@@ -239,7 +239,7 @@ fn a_copy_on_one_machine_equals_a_transfer_and_copies_nothing_twice() {
     sample(from.path());
     let copy = || {
         let (source, options) = (tree(from.path()), ReceiveOptions::default());
-        copy_tree(&source, open(to.path()), options, |_| {}).expect("copied")
+        copy_tree(&source, open(to.path()), options, |_| Ok(())).expect("copied")
     };
     assert_eq!(copy().content_bytes, 200_006);
     assert_eq!(state(from.path()), state(to.path()));

@@ -5,12 +5,18 @@ mod image;
 mod image_fetch;
 mod image_key;
 mod image_resolve;
+mod local;
+mod local_attributes;
+mod local_mirror;
 mod oci_layout;
 
 #[cfg(test)]
 mod image_tests;
+#[cfg(test)]
+mod local_tests;
 
 pub use image::ImageSource;
 pub(crate) use image::layer_failure;
 pub use image_fetch::ImageFetcher;
+pub use local::LocalSource;
 pub(crate) use oci_layout::Layout;
