@@ -363,17 +363,18 @@ fn accept_xattr(set: Result<(), Errno>, takes_user: bool) -> Result<(), LayerErr
     }
 }
 
-/// Access and modification as they are set: never before 1970, and the access not before the
-/// modification.
+/// Access and modification as they are set: the access not before the modification, and what
+/// nanoseconds since 1970 cannot say in 63 bits as 1970.
 fn times_of(entry: &Entry) -> (Time, Time) {
+    const LAST_SECOND: i64 = i64::MAX / 1_000_000_000;
     let bound = |time: Time| {
-        if time.seconds < 0 {
+        if (0..LAST_SECOND).contains(&time.seconds) {
+            time
+        } else {
             Time {
                 seconds: 0,
                 nanos: 0,
             }
-        } else {
-            time
         }
     };
     let modified = entry.mtime;

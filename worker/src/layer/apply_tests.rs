@@ -332,12 +332,29 @@ fn the_root_entry_changes_nothing() {
 }
 
 #[test]
-fn times_before_1970_become_1970() {
+fn times_before_1970_and_after_2262_become_1970() {
     let sandbox = Sandbox::new();
-    let old = Header {
-        mtime: -5,
-        ..file("f")
-    };
-    sandbox.apply(&[(old, "")]).unwrap();
-    assert_eq!(fs::metadata(sandbox.path("f")).unwrap().mtime(), 0);
+    for mtime in [-5, 13_569_465_600] {
+        let far = Header { mtime, ..file("f") };
+        sandbox.apply(&[(far, "")]).unwrap();
+        assert_eq!(fs::metadata(sandbox.path("f")).unwrap().mtime(), 0);
+    }
+}
+
+#[test]
+fn a_large_directory_is_unpacked_and_made_into_the_same_archive_again() {
+    let sandbox = Sandbox::new();
+    let mut entries = vec![(dir("d/"), String::new())];
+    for number in 0..20_000 {
+        entries.push((file(&format!("d/{number:05}")), format!("{number}")));
+    }
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|(header, content)| (header.clone(), content.as_str()))
+        .collect();
+    sandbox.apply(&entries).unwrap();
+    let root = Root::open(&sandbox.path("")).unwrap();
+    let mut again = Vec::new();
+    super::write_changes(&root, None, &mut again).unwrap();
+    assert!(again == archive(&entries));
 }

@@ -22,6 +22,7 @@ mod flush;
 mod reap;
 mod settle;
 mod snapshots;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -9,17 +9,13 @@ use cooper_core::model::ResultId;
 use parking_lot::Mutex;
 
 use super::{
-    Durability, SnapshotError, View, Writer,
-    flush::Flusher,
-    reap,
-    view::{Shared, mount_of},
+    Durability, SnapshotError, View, Writer, flush::Flusher, reap, stack::Stack, view::Shared,
 };
 use crate::{
     clock::now_ns,
     confine::Root,
     limits::Limits,
     meta::{LayerId, LayerInfo, Meta, ResultInfo},
-    mount::OverlayMount,
     state::StateDir,
 };
 
@@ -82,18 +78,15 @@ impl Snapshots {
             return Ok(View::new(shared));
         }
         let pin = self.inner.meta.pins().hold(result);
-        let overlay = OverlayMount {
-            layers: self.lower_dirs(result)?,
-            upper: None,
-        };
-        let mount = mount_of(&overlay)?;
+        let stack = self.stack(result)?;
+        let mount = stack.mount(None)?;
         let mut views = self.inner.views.lock();
         // Somebody else may have been faster; then theirs is as good.
         if let Some(shared) = views.get(result).and_then(Weak::upgrade) {
             return Ok(View::new(shared));
         }
         views.retain(|_, shared| shared.strong_count() > 0);
-        let shared = Arc::new(Shared::new(pin, overlay, mount));
+        let shared = Arc::new(Shared::new(pin, stack, mount));
         views.insert(result.clone(), Arc::downgrade(&shared));
         Ok(View::new(shared))
     }
@@ -104,10 +97,10 @@ impl Snapshots {
     /// As [`Self::view`].
     pub fn writer(&self, parent: &ResultId) -> Result<Writer, SnapshotError> {
         let pin = self.inner.meta.pins().hold(parent);
-        let lower = self.lower_dirs(parent)?;
+        let lower = self.stack(parent)?;
         let layer = LayerId::random();
         let work = self.inner.work.join(layer.as_str());
-        Writer::begin(self.clone(), pin, layer, work, lower)
+        Writer::begin(self.clone(), pin, layer, work, &lower)
     }
 
     /// The directory of a layer.
@@ -219,16 +212,8 @@ impl Snapshots {
             .map_err(SnapshotError::io("syncing", layers))
     }
 
-    /// The layer directories of a result, the uppermost first.
-    fn lower_dirs(&self, result: &ResultId) -> Result<Vec<PathBuf>, SnapshotError> {
+    fn stack(&self, result: &ResultId) -> Result<Stack, SnapshotError> {
         let info = self.inner.meta.result(result)?;
-        let cap = self.inner.mount_layers;
-        if info.layers.len() > cap {
-            return Err(SnapshotError::TooManyLayers {
-                layers: info.layers.len(),
-                cap,
-            });
-        }
         let mut dirs = Vec::with_capacity(info.layers.len());
         for layer in info.layers.iter().rev() {
             if !self.inner.meta.layer(layer)?.unpacked {
@@ -239,7 +224,7 @@ impl Snapshots {
             }
             dirs.push(self.layer_dir(layer));
         }
-        Ok(dirs)
+        Stack::new(dirs, self.inner.mount_layers)
     }
 
     fn shared(&self, result: &ResultId) -> Option<Arc<Shared>> {

@@ -47,9 +47,13 @@ impl Fixture {
 }
 
 fn open(path: &Path) -> Snapshots {
+    open_with(path, &Limits::default())
+}
+
+fn open_with(path: &Path, limits: &Limits) -> Snapshots {
     let state = StateDir::open(path).unwrap();
     let meta = Meta::open(&state.meta()).unwrap();
-    Snapshots::open(&state, meta, &Limits::default(), Durability::ProcessDeath).unwrap()
+    Snapshots::open(&state, meta, limits, Durability::ProcessDeath).unwrap()
 }
 
 fn put(root: &crate::confine::Root, name: &str, content: &str) {
@@ -326,4 +330,37 @@ fn a_directory_that_replaced_another_still_hides_it() {
     let meta = fixture.snapshots.meta();
     let layer = meta.result(&above).unwrap().layers.pop().unwrap();
     assert_eq!(meta.layer(&layer).unwrap().size, 2);
+}
+
+#[test]
+fn a_chain_that_one_mount_does_not_take_is_seen_whole_through_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        mount_layers: 4,
+        ..Limits::default()
+    };
+    let snapshots = open_with(dir.path(), &limits);
+    let fixture = Fixture { dir, snapshots };
+    let mut result = scratch();
+    for number in 0..7 {
+        let writer = fixture.snapshots.writer(&result).unwrap();
+        let root = writer.root().unwrap();
+        put(&root, &format!("f{number}"), "x");
+        if number >= 2 {
+            root.remove_file(Path::new(&format!("f{}", number - 2)))
+                .unwrap();
+        }
+        drop(root);
+        result = writer.commit("layer").unwrap();
+    }
+    for number in 0..7 {
+        let found = fixture.read(&result, &format!("f{number}"));
+        assert_eq!(found.is_some(), number >= 5, "f{number}");
+    }
+    let eighth = fixture.with_file(&result, "f8", "x");
+    let error = fixture.snapshots.view(&eighth).unwrap_err();
+    assert!(matches!(
+        error,
+        SnapshotError::TooManyLayers { layers: 8, cap: 7 }
+    ));
 }

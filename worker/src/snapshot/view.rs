@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use cooper_core::model::ResultId;
 
-use super::SnapshotError;
+use super::{SnapshotError, stack::Stack};
 use crate::{
     confine::{ConfineError, Root},
     meta::Pin,
-    mount::{DetachedMount, OverlayMount},
+    mount::DetachedMount,
 };
 
 /// One state as one read-only directory, for as long as a clone of this lives.
@@ -19,17 +19,13 @@ pub struct View {
 pub(super) struct Shared {
     // The mount goes before the pin: what is mounted is pinned.
     mount: DetachedMount,
-    overlay: OverlayMount,
+    stack: Stack,
     pin: Pin,
 }
 
 impl Shared {
-    pub(super) const fn new(pin: Pin, overlay: OverlayMount, mount: DetachedMount) -> Self {
-        Self {
-            mount,
-            overlay,
-            pin,
-        }
+    pub(super) const fn new(pin: Pin, stack: Stack, mount: DetachedMount) -> Self {
+        Self { mount, stack, pin }
     }
 }
 
@@ -58,10 +54,6 @@ impl View {
     /// # Errors
     /// When the mount fails.
     pub fn mount(&self) -> Result<DetachedMount, SnapshotError> {
-        mount_of(&self.shared.overlay)
+        self.shared.stack.mount(None)
     }
-}
-
-pub(super) fn mount_of(overlay: &OverlayMount) -> Result<DetachedMount, SnapshotError> {
-    Ok(overlay.mount()?)
 }

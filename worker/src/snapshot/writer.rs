@@ -6,12 +6,12 @@ use std::{
 
 use cooper_core::model::ResultId;
 
-use super::{SnapshotError, Snapshots, settle::settle};
+use super::{SnapshotError, Snapshots, settle::settle, stack::Stack};
 use crate::{
     clock::now_ns,
     confine::Root,
     meta::{LayerId, LayerInfo, Pin, ResultInfo},
-    mount::{DetachedMount, Flush, OverlayMount, Upper},
+    mount::{DetachedMount, Flush, Upper},
 };
 
 /// A state that is being changed.
@@ -33,7 +33,7 @@ impl Writer {
         parent: Pin,
         layer: LayerId,
         work: PathBuf,
-        lower: Vec<PathBuf>,
+        lower: &Stack,
     ) -> Result<Self, SnapshotError> {
         let mut writer = Self {
             snapshots,
@@ -47,16 +47,13 @@ impl Writer {
         for dir in [&writer.work, &kernel, &changes] {
             make_dir(dir)?;
         }
-        like_parent(&changes, lower.first().map(PathBuf::as_path))?;
-        let overlay = OverlayMount {
-            layers: lower,
-            upper: Some(Upper {
-                changes,
-                work: kernel,
-                flush: Flush::ByOwner,
-            }),
+        like_parent(&changes, lower.top().map(PathBuf::as_path))?;
+        let upper = Upper {
+            changes,
+            work: kernel,
+            flush: Flush::ByOwner,
         };
-        writer.mount = Some(overlay.mount()?);
+        writer.mount = Some(lower.mount(Some(upper))?);
         Ok(writer)
     }
 
