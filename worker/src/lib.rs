@@ -12,6 +12,7 @@ pub mod fsync;
 pub mod images;
 pub mod layer;
 pub mod limits;
+pub mod local_worker;
 pub mod meta;
 pub mod mount;
 pub mod op;

@@ -1,0 +1,8 @@
+//! This machine as a worker: one state folder, and everything that works on it.
+
+mod files;
+mod open;
+mod run;
+mod worker;
+
+pub use open::{LocalWorker, OpenError, WorkerSettings};

@@ -1,0 +1,166 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cooper_core::ports::Sessions;
+use cooper_proto::{pb, platform};
+
+use crate::cachestore::PersistentCache;
+use crate::checksum::ContentSums;
+use crate::content::{ContentError, ContentStore};
+use crate::distribution::{Distribution, DistributionConfig, DistributionError};
+use crate::exec::RunnerProgram;
+use crate::images::ImageStore;
+use crate::layer::Layers;
+use crate::limits::Limits;
+use crate::meta::{LayerId, Meta, MetaError};
+use crate::mount::{CacheMounts, MountError};
+use crate::op::exec::ExecOps;
+use crate::snapshot::{Durability, SnapshotError, Snapshots};
+use crate::source::{ImageSource, LocalSource};
+use crate::state::StateDir;
+
+/// What a worker is made with.
+pub struct WorkerSettings {
+    /// The state folder. The caller holds its lock.
+    pub state: PathBuf,
+    /// Bounds on what images, archives and clients can make the worker do.
+    pub limits: Limits,
+    /// How registries are reached.
+    pub registries: DistributionConfig,
+    /// What a commit survives.
+    pub durability: Durability,
+    /// Where clients attach; the engine asks the same.
+    pub sessions: Arc<dyn Sessions>,
+    /// The program that containers are started with.
+    pub runner: RunnerProgram,
+}
+
+/// Performs ops on this machine. Clones are the same worker.
+#[derive(Clone)]
+pub struct LocalWorker {
+    pub(super) id: String,
+    pub(super) platform: pb::Platform,
+    pub(super) limits: Limits,
+    pub(super) snapshots: Snapshots,
+    pub(super) layers: Layers,
+    pub(super) images: ImageStore,
+    pub(super) distribution: Distribution,
+    pub(super) image_source: ImageSource,
+    pub(super) local_source: LocalSource,
+    pub(super) exec: ExecOps,
+    pub(super) sums: ContentSums,
+}
+
+/// Why a state folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder itself.
+    #[error("state folder {path}: {error}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The metadata store.
+    #[error("metadata store: {0}")]
+    Meta(#[from] MetaError),
+    /// The content store.
+    #[error("content store: {0}")]
+    Content(#[from] ContentError),
+    /// The file-system states, or what an earlier process left of them.
+    #[error("file-system states: {0}")]
+    Snapshots(#[from] SnapshotError),
+    /// The registries' settings.
+    #[error("registries: {0}")]
+    Registries(#[from] DistributionError),
+    /// The program that containers are started with.
+    #[error("container runner: {0}")]
+    Runner(#[from] MountError),
+}
+
+/// Collection and key under which a worker's id is kept.
+const WORKER: (&str, &str) = ("worker", "id");
+
+impl LocalWorker {
+    /// Opens a state folder and removes what an earlier process left half-made.
+    ///
+    /// # Errors
+    /// When a part of it cannot be used; nothing is lost then.
+    pub fn open(settings: WorkerSettings) -> Result<Self, OpenError> {
+        let limits = settings.limits;
+        let state = StateDir::open(&settings.state).map_err(|error| OpenError::Folder {
+            path: settings.state.clone(),
+            error,
+        })?;
+        let meta = Meta::open(&state.meta())?;
+        let content = ContentStore::open(state.root(), &limits)?;
+        let snapshots = Snapshots::open(&state, meta.clone(), &limits, settings.durability)?;
+        let layers = Layers::new(content.clone(), snapshots.clone(), limits.clone());
+        let images = ImageStore::new(&content, &snapshots, &limits);
+        let distribution = Distribution::new(settings.registries)?;
+        let sessions = settings.sessions;
+        let exec = ExecOps::new(
+            snapshots.clone(),
+            CacheMounts::new(&state.cache_mounts()),
+            Arc::clone(&sessions),
+            settings.runner,
+        );
+        let sums = ContentSums::new(snapshots.clone());
+        Ok(Self {
+            id: worker_id(&meta)?,
+            platform: platform::host(),
+            image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
+            local_source: LocalSource::new(&snapshots, &sums, sessions),
+            limits,
+            snapshots,
+            layers,
+            images,
+            distribution,
+            exec,
+            sums,
+        })
+    }
+
+    /// The cache of the same state folder.
+    #[must_use]
+    pub fn cache(&self) -> PersistentCache {
+        PersistentCache::new(self.snapshots.meta().clone())
+    }
+
+    /// The images that have names here.
+    #[must_use]
+    pub fn images(&self) -> &ImageStore {
+        &self.images
+    }
+
+    /// The layers of this state folder.
+    #[must_use]
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// The registries as this worker reaches them.
+    #[must_use]
+    pub fn distribution(&self) -> &Distribution {
+        &self.distribution
+    }
+
+    /// What fetches images, and their layers when they are needed.
+    #[must_use]
+    pub fn image_source(&self) -> &ImageSource {
+        &self.image_source
+    }
+}
+
+/// The id of a state folder's worker, chosen when the folder is new.
+fn worker_id(meta: &Meta) -> Result<String, MetaError> {
+    let (collection, key) = WORKER;
+    let kept = meta.document(collection, key)?;
+    if let Some(id) = kept.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        return Ok(id);
+    }
+    let id = LayerId::random().as_str().to_owned();
+    meta.save_document(collection, key, id.clone().into_bytes())?;
+    Ok(id)
+}

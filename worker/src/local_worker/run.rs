@@ -1,0 +1,176 @@
+use std::sync::Arc;
+
+use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId};
+use cooper_core::ports::{Cancelled, EventSink, Events, OpOutcome, OpRequest};
+use cooper_proto::pb;
+use cooper_proto::pb::op::Op as Kind;
+
+use super::LocalWorker;
+use crate::fileop::{self, FileOpError, Stop};
+use crate::op::{diff, merge};
+
+/// Where a source op's bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// A registry, the local store or an OCI layout.
+    Image,
+    /// A client's directory.
+    Local,
+}
+
+impl Scheme {
+    /// # Errors
+    /// `Unsupported` for a scheme that is not built, `InvalidInput` for what is no source.
+    pub(super) fn of(op: &pb::Op) -> Result<Self, Failure> {
+        let Some(Kind::Source(source)) = &op.op else {
+            return Err(Failure::new(FailureKind::InvalidInput, "the op is not a source"));
+        };
+        let scheme = source.identifier.split_once("://").map_or("", |(scheme, _)| scheme);
+        match scheme {
+            "docker-image" | "oci-layout" => Ok(Self::Image),
+            "local" => Ok(Self::Local),
+            "git" | "http" | "https" | "docker-image+blob" | "oci-layout+blob" => {
+                Err(Failure::unsupported(format!("a source of scheme {scheme}://")))
+            }
+            _ => Err(Failure::new(
+                FailureKind::InvalidInput,
+                format!("unknown source scheme in {:?}", source.identifier),
+            )),
+        }
+    }
+}
+
+impl LocalWorker {
+    pub(super) async fn perform(&self, request: OpRequest, events: Events, cancelled: Cancelled) -> OpOutcome {
+        let Some(kind) = &request.op.op else {
+            return OpOutcome::Failed(Failure::new(FailureKind::InvalidInput, "the op does nothing"));
+        };
+        match kind {
+            Kind::Source(_) => self.source(&request, &events, cancelled).await,
+            Kind::Exec(exec) => match self.ensure_inputs(&request, &events).await {
+                Ok(()) => self.exec.run(&request, exec, events, cancelled).await,
+                Err(failure) => failed(failure),
+            },
+            Kind::File(file) => match self.ensure_inputs(&request, &events).await {
+                Ok(()) => self.file(&request, file.clone(), cancelled).await,
+                Err(failure) => failed(failure),
+            },
+            Kind::Merge(op) => self.chains(&request, &events, |inputs| merge::run(&self.snapshots, op, inputs, &request.name)).await,
+            Kind::Diff(op) => self.chains(&request, &events, |inputs| diff::run(&self.snapshots, op, inputs, &request.name)).await,
+            Kind::Build(_) => failed(Failure::unsupported("a build op")),
+            Kind::Passthrough(op) => self.pass_through(&request, op),
+        }
+    }
+
+    async fn source(&self, request: &OpRequest, events: &Events, cancelled: Cancelled) -> OpOutcome {
+        let scheme = match Scheme::of(&request.op) {
+            Ok(scheme) => scheme,
+            Err(failure) => return OpOutcome::Failed(failure),
+        };
+        let made = async {
+            match scheme {
+                Scheme::Image => self.image_source.run(request, events).await,
+                Scheme::Local => self.local_source.run(request, events).await,
+            }
+        };
+        let made = tokio::select! {
+            made = made => made,
+            () = cancelled => return OpOutcome::Cancelled,
+        };
+        made.map_or_else(failed, OpOutcome::Success)
+    }
+
+    /// Fetches and unpacks what the inputs lack.
+    async fn ensure_inputs(&self, request: &OpRequest, events: &Events) -> Result<(), Failure> {
+        for input in request.inputs.iter().filter(|input| !input.is_scratch()) {
+            self.image_source.ensure(input, &request.sessions, events).await?;
+        }
+        Ok(())
+    }
+
+    async fn file(&self, request: &OpRequest, op: pb::FileOp, cancelled: Cancelled) -> OpOutcome {
+        let stop = Stop::default();
+        let (snapshots, limits) = (self.snapshots.clone(), self.limits.clone());
+        let (inputs, name, asked) = (request.inputs.clone(), request.name.clone(), stop.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            fileop::run(&snapshots, &limits, &op, &inputs, &name, &asked)
+        });
+        let finished = tokio::select! {
+            finished = work => finished,
+            () = cancelled => {
+                stop.ask();
+                return OpOutcome::Cancelled;
+            }
+        };
+        match finished {
+            Ok(Ok(results)) => OpOutcome::Success(results),
+            Ok(Err(FileOpError::Cancelled)) => OpOutcome::Cancelled,
+            Ok(Err(error)) => failed(Failure::from(error)),
+            Err(error) => OpOutcome::Fault(Failure::new(FailureKind::Internal, error.to_string())),
+        }
+    }
+
+    /// An op on chains of layers alone.
+    async fn chains(
+        &self,
+        request: &OpRequest,
+        events: &Events,
+        work: impl FnOnce(&[ResultId]) -> Result<ResultId, Failure>,
+    ) -> OpOutcome {
+        if let Err(failure) = self.ensure_inputs(request, events).await {
+            return failed(failure);
+        }
+        match work(&request.inputs) {
+            Ok(result) => OpOutcome::Success(vec![result]),
+            Err(failure) => failed(failure),
+        }
+    }
+
+    fn pass_through(&self, request: &OpRequest, op: &pb::PassthroughOp) -> OpOutcome {
+        let mut outputs = Vec::new();
+        for output in &op.outputs {
+            let input = usize::try_from(*output).ok().and_then(|index| request.inputs.get(index));
+            let Some(input) = input else {
+                outputs.iter().for_each(|output| self.snapshots.meta().pins().unpin(output));
+                return failed(Failure::new(FailureKind::InvalidInput, format!("there is no input {output}")));
+            };
+            self.snapshots.meta().pins().pin(input);
+            outputs.push(input.clone());
+        }
+        OpOutcome::Success(outputs)
+    }
+}
+
+/// Who is to blame decides whether the op may be tried again.
+pub(super) fn failed(failure: Failure) -> OpOutcome {
+    match failure.kind {
+        FailureKind::Cancelled => OpOutcome::Cancelled,
+        FailureKind::Infrastructure | FailureKind::Internal => OpOutcome::Fault(failure),
+        FailureKind::InvalidInput
+        | FailureKind::Exit { .. }
+        | FailureKind::NotFound
+        | FailureKind::Denied
+        | FailureKind::Unsupported => OpOutcome::Failed(failure),
+    }
+}
+
+/// Runs what blocks where that is allowed.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Failure::new(FailureKind::Internal, error.to_string())),
+    }
+}
+
+/// For work that nobody follows.
+pub(super) fn unheard() -> Events {
+    Arc::new(Unheard)
+}
+
+struct Unheard;
+
+impl EventSink for Unheard {
+    fn emit(&self, _event: OpEvent) {}
+}

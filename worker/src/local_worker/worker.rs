@@ -1,0 +1,73 @@
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use cooper_core::model::{Failure, FailureKind, ResultId};
+use cooper_core::ports::{
+    Cancelled, ContentKeyRequest, Events, OpOutcome, OpRequest, SourceKey, SourceKeyRequest, Worker, WorkerInfo,
+};
+use cooper_proto::Digest;
+
+use super::LocalWorker;
+use super::run::{Scheme, blocking};
+
+/// Prefix of the labels that clients of BuildKit look at (parity sheet C7; the typo is theirs).
+const LABEL: &str = "org.mobyproject.buildkit.worker.";
+
+#[async_trait]
+impl Worker for LocalWorker {
+    fn info(&self) -> WorkerInfo {
+        let labels = [("executor", "cooper"), ("snapshotter", "overlayfs"), ("network", "host")];
+        WorkerInfo {
+            id: self.id.clone(),
+            labels: labels
+                .into_iter()
+                .map(|(name, value)| (format!("{LABEL}{name}"), value.to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+            platforms: vec![self.platform.clone()],
+        }
+    }
+
+    async fn source_key(&self, request: SourceKeyRequest, events: Events) -> Result<SourceKey, Failure> {
+        match Scheme::of(&request.op)? {
+            Scheme::Image => self.image_source.key(&request, &events).await,
+            Scheme::Local => self.local_source.key(&request),
+        }
+    }
+
+    async fn content_key(&self, request: ContentKeyRequest, events: Events) -> Result<Digest, Failure> {
+        self.image_source.ensure(&request.result, &request.sessions, &events).await?;
+        let sums = self.sums.clone();
+        blocking(move || {
+            let found = sums.with(&request.result, |sums| sums.selectors(&request.selectors));
+            found.map_err(Failure::from)
+        })
+        .await
+    }
+
+    async fn run(&self, request: OpRequest, events: Events, cancelled: Cancelled) -> OpOutcome {
+        self.perform(request, events, cancelled).await
+    }
+
+    async fn retain(&self, result: &ResultId) -> bool {
+        if result.is_scratch() {
+            return true;
+        }
+        let pin = self.snapshots.meta().pins().hold(result);
+        let (snapshots, wanted) = (self.snapshots.clone(), result.clone());
+        let is_whole = blocking(move || {
+            let known = snapshots.meta().result(&wanted);
+            known.map_err(|error| Failure::new(FailureKind::Infrastructure, error.to_string()))
+        });
+        if is_whole.await.is_err() {
+            return false;
+        }
+        self.snapshots.meta().pins().pin(pin.result());
+        true
+    }
+
+    async fn release(&self, results: Vec<ResultId>) {
+        for result in results {
+            self.snapshots.meta().pins().unpin(&result);
+        }
+    }
+}
