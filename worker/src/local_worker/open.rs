@@ -161,6 +161,6 @@ fn worker_id(meta: &Meta) -> Result<String, MetaError> {
         return Ok(id);
     }
     let id = LayerId::random().as_str().to_owned();
-    meta.save_document(collection, key, id.clone().into_bytes())?;
+    meta.save_document(collection, key, Some(id.clone().into_bytes()))?;
     Ok(id)
 }

@@ -1,3 +1,7 @@
 //! Performing single ops.
 
+pub mod diff;
 pub mod exec;
+pub mod merge;
+
+mod chain;
