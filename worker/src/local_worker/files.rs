@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, ResultId, SessionId};
 use cooper_core::patterns::Wildcard;
-use cooper_core::ports::{Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles};
+use cooper_core::ports::{
+    Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles,
+};
 
 use super::LocalWorker;
 use super::run::{blocking, unheard};
@@ -48,7 +50,9 @@ impl ResultFiles for LocalWorker {
     ) -> Result<Vec<FileStat>, Failure> {
         let (path, pattern) = (path.to_owned(), include_pattern.to_owned());
         self.look(result, sessions, move |root| {
-            let entries = root.read_dir(Path::new(&path)).map_err(|error| refused(&path, &error))?;
+            let entries = root
+                .read_dir(Path::new(&path))
+                .map_err(|error| refused(&path, &error))?;
             let wanted = pattern_of(&pattern)?;
             let mut found = Vec::new();
             for entry in entries {
@@ -64,10 +68,19 @@ impl ResultFiles for LocalWorker {
         .await
     }
 
-    async fn stat_file(&self, result: &ResultId, path: &str, sessions: &[SessionId]) -> Result<FileStat, Failure> {
+    async fn stat_file(
+        &self,
+        result: &ResultId,
+        path: &str,
+        sessions: &[SessionId],
+    ) -> Result<FileStat, Failure> {
         let path = path.to_owned();
         self.look(result, sessions, move |root| {
-            let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = Path::new(&path)
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             stat(root, Path::new(&path), &name)
         })
         .await
@@ -92,13 +105,19 @@ impl LocalWorker {
         work: impl FnOnce(&Root) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         if !result.is_scratch() {
-            self.image_source.ensure(result, sessions, &unheard()).await?;
+            self.image_source
+                .ensure(result, sessions, &unheard())
+                .await?;
         }
         let (snapshots, result) = (self.snapshots.clone(), result.clone());
         blocking(move || {
             let infrastructure = |error: String| Failure::new(FailureKind::Infrastructure, error);
-            let view: View = snapshots.view(&result).map_err(|error| infrastructure(error.to_string()))?;
-            let root = view.root().map_err(|error| infrastructure(error.to_string()))?;
+            let view: View = snapshots
+                .view(&result)
+                .map_err(|error| infrastructure(error.to_string()))?;
+            let root = view
+                .root()
+                .map_err(|error| infrastructure(error.to_string()))?;
             work(&root)
         })
         .await
@@ -116,7 +135,9 @@ fn pattern_of(pattern: &str) -> Result<Option<Wildcard>, Failure> {
 
 fn stat(root: &Root, path: &Path, name: &str) -> Result<FileStat, Failure> {
     let shown = path.display().to_string();
-    let node = root.resolve(path, Last::NoFollow).map_err(|error| refused(&shown, &error))?;
+    let node = root
+        .resolve(path, Last::NoFollow)
+        .map_err(|error| refused(&shown, &error))?;
     let metadata = node.metadata().map_err(|error| refused(&shown, &error))?;
     describe(name, &node, &metadata).map_err(|error| refused(&shown, &error))
 }

@@ -111,7 +111,7 @@ impl LocalWorker {
             id: worker_id(&meta)?,
             platform: platform::host(),
             image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
-            local_source: LocalSource::new(&snapshots, &sums, sessions),
+            local_source: LocalSource::new(&state, &snapshots, &sums, sessions),
             limits,
             snapshots,
             layers,

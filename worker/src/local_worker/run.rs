@@ -7,7 +7,7 @@ use cooper_proto::pb::op::Op as Kind;
 
 use super::LocalWorker;
 use crate::fileop::{self, FileOpError, Stop};
-use crate::op::{diff, merge};
+use crate::op::chains;
 
 /// Where a source op's bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +23,21 @@ impl Scheme {
     /// `Unsupported` for a scheme that is not built, `InvalidInput` for what is no source.
     pub(super) fn of(op: &pb::Op) -> Result<Self, Failure> {
         let Some(Kind::Source(source)) = &op.op else {
-            return Err(Failure::new(FailureKind::InvalidInput, "the op is not a source"));
+            return Err(Failure::new(
+                FailureKind::InvalidInput,
+                "the op is not a source",
+            ));
         };
-        let scheme = source.identifier.split_once("://").map_or("", |(scheme, _)| scheme);
+        let scheme = source
+            .identifier
+            .split_once("://")
+            .map_or("", |(scheme, _)| scheme);
         match scheme {
             "docker-image" | "oci-layout" => Ok(Self::Image),
             "local" => Ok(Self::Local),
-            "git" | "http" | "https" | "docker-image+blob" | "oci-layout+blob" => {
-                Err(Failure::unsupported(format!("a source of scheme {scheme}://")))
-            }
+            "git" | "http" | "https" | "docker-image+blob" | "oci-layout+blob" => Err(
+                Failure::unsupported(format!("a source of scheme {scheme}://")),
+            ),
             _ => Err(Failure::new(
                 FailureKind::InvalidInput,
                 format!("unknown source scheme in {:?}", source.identifier),
@@ -41,9 +47,17 @@ impl Scheme {
 }
 
 impl LocalWorker {
-    pub(super) async fn perform(&self, request: OpRequest, events: Events, cancelled: Cancelled) -> OpOutcome {
+    pub(super) async fn perform(
+        &self,
+        request: OpRequest,
+        events: Events,
+        cancelled: Cancelled,
+    ) -> OpOutcome {
         let Some(kind) = &request.op.op else {
-            return OpOutcome::Failed(Failure::new(FailureKind::InvalidInput, "the op does nothing"));
+            return OpOutcome::Failed(Failure::new(
+                FailureKind::InvalidInput,
+                "the op does nothing",
+            ));
         };
         match kind {
             Kind::Source(_) => self.source(&request, &events, cancelled).await,
@@ -55,14 +69,29 @@ impl LocalWorker {
                 Ok(()) => self.file(&request, file.clone(), cancelled).await,
                 Err(failure) => failed(failure),
             },
-            Kind::Merge(op) => self.chains(&request, &events, |inputs| merge::run(&self.snapshots, op, inputs, &request.name)).await,
-            Kind::Diff(op) => self.chains(&request, &events, |inputs| diff::run(&self.snapshots, op, inputs, &request.name)).await,
+            Kind::Merge(op) => {
+                self.chains(&request, &events, |inputs| {
+                    chains::merge(&self.snapshots, op, inputs, &request.name)
+                })
+                .await
+            }
+            Kind::Diff(op) => {
+                self.chains(&request, &events, |inputs| {
+                    chains::diff(&self.snapshots, op, inputs, &request.name)
+                })
+                .await
+            }
             Kind::Build(_) => failed(Failure::unsupported("a build op")),
             Kind::Passthrough(op) => self.pass_through(&request, op),
         }
     }
 
-    async fn source(&self, request: &OpRequest, events: &Events, cancelled: Cancelled) -> OpOutcome {
+    async fn source(
+        &self,
+        request: &OpRequest,
+        events: &Events,
+        cancelled: Cancelled,
+    ) -> OpOutcome {
         let scheme = match Scheme::of(&request.op) {
             Ok(scheme) => scheme,
             Err(failure) => return OpOutcome::Failed(failure),
@@ -83,7 +112,9 @@ impl LocalWorker {
     /// Fetches and unpacks what the inputs lack.
     async fn ensure_inputs(&self, request: &OpRequest, events: &Events) -> Result<(), Failure> {
         for input in request.inputs.iter().filter(|input| !input.is_scratch()) {
-            self.image_source.ensure(input, &request.sessions, events).await?;
+            self.image_source
+                .ensure(input, &request.sessions, events)
+                .await?;
         }
         Ok(())
     }
@@ -129,10 +160,17 @@ impl LocalWorker {
     fn pass_through(&self, request: &OpRequest, op: &pb::PassthroughOp) -> OpOutcome {
         let mut outputs = Vec::new();
         for output in &op.outputs {
-            let input = usize::try_from(*output).ok().and_then(|index| request.inputs.get(index));
+            let input = usize::try_from(*output)
+                .ok()
+                .and_then(|index| request.inputs.get(index));
             let Some(input) = input else {
-                outputs.iter().for_each(|output| self.snapshots.meta().pins().unpin(output));
-                return failed(Failure::new(FailureKind::InvalidInput, format!("there is no input {output}")));
+                outputs
+                    .iter()
+                    .for_each(|output| self.snapshots.meta().pins().unpin(output));
+                return failed(Failure::new(
+                    FailureKind::InvalidInput,
+                    format!("there is no input {output}"),
+                ));
             };
             self.snapshots.meta().pins().pin(input);
             outputs.push(input.clone());

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use cooper_core::model::{Failure, FailureKind, ResultId};
 use cooper_core::ports::{
-    Cancelled, ContentKeyRequest, Events, OpOutcome, OpRequest, SourceKey, SourceKeyRequest, Worker, WorkerInfo,
+    Cancelled, ContentKeyRequest, Events, OpOutcome, OpRequest, SourceKey, SourceKeyRequest,
+    Worker, WorkerInfo,
 };
 use cooper_proto::Digest;
 
@@ -16,7 +17,11 @@ const LABEL: &str = "org.mobyproject.buildkit.worker.";
 #[async_trait]
 impl Worker for LocalWorker {
     fn info(&self) -> WorkerInfo {
-        let labels = [("executor", "cooper"), ("snapshotter", "overlayfs"), ("network", "host")];
+        let labels = [
+            ("executor", "cooper"),
+            ("snapshotter", "overlayfs"),
+            ("network", "host"),
+        ];
         WorkerInfo {
             id: self.id.clone(),
             labels: labels
@@ -27,15 +32,25 @@ impl Worker for LocalWorker {
         }
     }
 
-    async fn source_key(&self, request: SourceKeyRequest, events: Events) -> Result<SourceKey, Failure> {
+    async fn source_key(
+        &self,
+        request: SourceKeyRequest,
+        events: Events,
+    ) -> Result<SourceKey, Failure> {
         match Scheme::of(&request.op)? {
             Scheme::Image => self.image_source.key(&request, &events).await,
             Scheme::Local => self.local_source.key(&request),
         }
     }
 
-    async fn content_key(&self, request: ContentKeyRequest, events: Events) -> Result<Digest, Failure> {
-        self.image_source.ensure(&request.result, &request.sessions, &events).await?;
+    async fn content_key(
+        &self,
+        request: ContentKeyRequest,
+        events: Events,
+    ) -> Result<Digest, Failure> {
+        self.image_source
+            .ensure(&request.result, &request.sessions, &events)
+            .await?;
         let sums = self.sums.clone();
         blocking(move || {
             let found = sums.with(&request.result, |sums| sums.selectors(&request.selectors));

@@ -1,7 +1,4 @@
 //! Performing single ops.
 
-pub mod diff;
+pub mod chains;
 pub mod exec;
-pub mod merge;
-
-mod chain;
