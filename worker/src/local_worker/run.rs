@@ -96,15 +96,12 @@ impl LocalWorker {
             Ok(scheme) => scheme,
             Err(failure) => return OpOutcome::Failed(failure),
         };
-        let made = async {
-            match scheme {
-                Scheme::Image => self.image_source.run(request, events).await,
-                Scheme::Local => self.local_source.run(request, events).await,
-            }
-        };
-        let made = tokio::select! {
-            made = made => made,
-            () = cancelled => return OpOutcome::Cancelled,
+        let made = match scheme {
+            Scheme::Local => self.local_source.run(request, events, cancelled).await,
+            Scheme::Image => tokio::select! {
+                made = self.image_source.run(request, events) => made,
+                () = cancelled => return OpOutcome::Cancelled,
+            },
         };
         made.map_or_else(failed, OpOutcome::Success)
     }

@@ -1,4 +1,5 @@
 //! Performing single ops.
 
+/// Merging and cutting states by their chains of layers.
 pub mod chains;
 pub mod exec;
