@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::machine::{Purpose, Scheduler};
-use super::node::{Content, Dependent, EdgeId, Node, NodeId, Output, Place, Run};
+use super::node::{ByNode, Content, Dependent, EdgeId, Node, NodeId, Output, Place, Run};
 use super::state::{Level, Phase, Stage};
 use crate::model::ResultId;
 
@@ -22,9 +22,9 @@ impl Scheduler {
     /// # Errors
     /// What does not hold.
     pub fn check(&self) -> Result<(), String> {
-        let mut users = HashMap::<NodeId, usize>::new();
-        let mut tasks = HashMap::<NodeId, usize>::new();
-        let mut uses = HashMap::<ResultId, usize>::new();
+        let mut users = ByNode::<usize>::default();
+        let mut tasks = ByNode::<usize>::default();
+        let mut uses = HashMap::<&ResultId, usize>::new();
         for node in self.nodes.values() {
             for input in &node.inputs {
                 *users.entry(input.node).or_default() += 1;
@@ -36,7 +36,7 @@ impl Scheduler {
                     edge.node
                 }
                 Purpose::Content(node, _, result) => {
-                    *uses.entry(result.clone()).or_default() += 1;
+                    *uses.entry(result).or_default() += 1;
                     *node
                 }
                 Purpose::SourceKey(node)
@@ -49,7 +49,7 @@ impl Scheduler {
         }
         for (id, node) in &self.nodes {
             let name = &node.vertex.name;
-            let count = |counts: &HashMap<NodeId, usize>| counts.get(id).copied().unwrap_or(0);
+            let count = |counts: &ByNode<usize>| counts.get(id).copied().unwrap_or(0);
             holds!(count(&users) == node.users, "{name}: users are miscounted");
             holds!(count(&tasks) == node.tasks, "{name}: tasks are miscounted");
             holds!(
@@ -194,8 +194,8 @@ impl Scheduler {
     }
 }
 
-fn count_uses(node: &Node, uses: &mut HashMap<ResultId, usize>) {
-    let mut count = |result: &ResultId| *uses.entry(result.clone()).or_default() += 1;
+fn count_uses<'a>(node: &'a Node, uses: &mut HashMap<&'a ResultId, usize>) {
+    let mut count = |result: &'a ResultId| *uses.entry(result).or_default() += 1;
     for output in &node.outputs {
         if let Phase::Done(result) = &output.phase {
             count(result);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cooper_proto::{Digest, pb, platform};
 
 use super::bug::{Bug, Step};
-use super::node::{EdgeId, JobNumber, Node, NodeId, NodeKey, Output};
+use super::node::{ByNode, EdgeId, JobNumber, Node, NodeId, NodeKey, Output};
 use super::pins::Pins;
 use super::state::{Level, Phase, Stage};
 use super::{Instruction, Stimulus, Work};
@@ -33,7 +33,7 @@ pub struct Scheduler {
     pub(super) now_ns: u64,
     last_id: u64,
     // Maps from hashes are looked up only; what is walked is ordered.
-    pub(super) nodes: HashMap<NodeId, Node>,
+    pub(super) nodes: ByNode<Node>,
     pub(super) interned: HashMap<NodeKey, NodeId>,
     /// Nodes that run or have run, by cache digest and a key of their first input.
     pub(super) live: HashMap<(Digest, Option<InputKey>), Vec<NodeId>>,
@@ -115,7 +115,7 @@ impl Scheduler {
             host,
             now_ns: 0,
             last_id: 0,
-            nodes: HashMap::new(),
+            nodes: ByNode::default(),
             interned: HashMap::new(),
             live: HashMap::new(),
             jobs: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! What is kept for a vertex and for each of its outputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use cooper_proto::Digest;
@@ -14,6 +15,30 @@ use crate::ports::{InputKey, KeyQuery};
 /// A vertex in the scheduler. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(pub(super) u64);
+
+/// Hashes node ids, which are counted up and need no mixing beyond one multiplication.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct NodeIdHasher(u64);
+
+impl Hasher for NodeIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio spreads neighbours over the whole range, as the map takes bits from both ends.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// What is kept for nodes. Looked up only, never walked but by checks.
+pub(super) type ByNode<T> = HashMap<NodeId, T, BuildHasherDefault<NodeIdHasher>>;
 
 /// A job in the scheduler, in the order of their coming. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,7 @@
 //! One simulated run: jobs come and go, work takes random times, and every rule is checked as it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Sum;
 
 use cooper_core::model::{Edge, Failure, FailureKind, JobId, RequestId, ResultId, TaskId};
 use cooper_core::ports::OpOutcome;
@@ -49,6 +50,19 @@ pub(crate) struct Counts {
     pub(crate) runs: usize,
     pub(crate) loads: usize,
     pub(crate) stops: usize,
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |a, b| Self {
+            built: a.built + b.built,
+            failed: a.failed + b.failed,
+            cancelled: a.cancelled + b.cancelled,
+            runs: a.runs + b.runs,
+            loads: a.loads + b.loads,
+            stops: a.stops + b.stops,
+        })
+    }
 }
 
 struct Job {
