@@ -14,7 +14,7 @@ mod frontend;
 mod session;
 mod worker;
 
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
 use std::future::Future;

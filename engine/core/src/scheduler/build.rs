@@ -1,5 +1,6 @@
 //! Jobs and requests: what comes in from builds, and what their end lets go.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use cooper_proto::Digest;
@@ -203,8 +204,8 @@ impl Scheduler {
                 Run::Following(leader) => Some(leader),
                 Run::Idle | Run::Running { .. } | Run::Saving { .. } | Run::Over => None,
             };
-            if !node.jobs.contains_key(&job) {
-                node.jobs.insert(job, Told::Nothing);
+            if let Entry::Vacant(place) = node.jobs.entry(job) {
+                place.insert(Told::Nothing);
                 if let Some(job) = self.jobs.get_mut(&job) {
                     job.nodes.push(id);
                 }

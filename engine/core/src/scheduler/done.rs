@@ -1,63 +1,61 @@
 //! Hands what came back to whoever asked.
 
+use super::WorkDone;
 use super::bug::{Bug, Step};
 use super::machine::{Purpose, Scheduler};
-use super::{Stimulus, WorkDone};
 use crate::model::TaskId;
 
 impl Scheduler {
     /// A task is finished.
     pub(super) fn done(&mut self, task: TaskId, done: WorkDone) -> Step {
         let purpose = self.finish(task)?;
-        let mismatch = |done: &WorkDone| {
-            let stimulus = Stimulus::Done {
-                task,
-                done: done.clone(),
-            };
-            Err(Bug::new(format!(
-                "{purpose:?} was answered by {stimulus:?}"
-            )))
-        };
-        match &purpose {
-            Purpose::SourceKey(node) => match done {
-                WorkDone::SourceKey(told) => self.on_source_key(*node, told),
-                other => mismatch(&other),
-            },
-            Purpose::Lookup(edge) => match done {
-                WorkDone::Lookup(answer) => self.on_lookup(task, *edge, answer),
-                other => mismatch(&other),
-            },
-            Purpose::Results(edge) => match done {
-                WorkDone::Results(listed) => self.on_results(task, *edge, listed),
-                other => mismatch(&other),
-            },
-            Purpose::Load(edge, result) => match done {
-                WorkDone::Load(here) => self.on_load(task, *edge, result, here),
-                other => mismatch(&other),
-            },
-            Purpose::Content(node, input, result) => {
-                self.pins.drop_use(result);
-                match done {
-                    WorkDone::ContentKey(digest) => self.on_content(*node, *input, digest),
-                    other => mismatch(&other),
-                }
+        let other = || Bug::new(format!("task {} ended as another kind of work", task.0));
+        match purpose {
+            Purpose::SourceKey(node) => {
+                let WorkDone::SourceKey(told) = done else {
+                    return Err(other());
+                };
+                self.on_source_key(node, told)
             }
-            Purpose::Run(node) => match done {
-                WorkDone::Run(outcome) => self.on_run(*node, outcome),
-                other => mismatch(&other),
-            },
-            Purpose::Save(node) => match done {
-                WorkDone::Save(saved) => self.on_save(*node, saved),
-                other => mismatch(&other),
-            },
-            Purpose::Links(_) => match done {
-                WorkDone::Save(_) => Ok(()),
-                other => mismatch(&other),
-            },
-            Purpose::Forget(_) => match done {
-                WorkDone::Forget => Ok(()),
-                other => mismatch(&other),
-            },
+            Purpose::Lookup(edge) => {
+                let WorkDone::Lookup(answer) = done else {
+                    return Err(other());
+                };
+                self.on_lookup(task, edge, answer)
+            }
+            Purpose::Results(edge) => {
+                let WorkDone::Results(listed) = done else {
+                    return Err(other());
+                };
+                self.on_results(task, edge, listed)
+            }
+            Purpose::Load(edge, result) => {
+                let WorkDone::Load(here) = done else {
+                    return Err(other());
+                };
+                self.on_load(task, edge, &result, here)
+            }
+            Purpose::Content(node, input, result) => {
+                self.pins.drop_use(&result);
+                let WorkDone::ContentKey(digest) = done else {
+                    return Err(other());
+                };
+                self.on_content(node, input, digest)
+            }
+            Purpose::Run(node) => {
+                let WorkDone::Run(outcome) = done else {
+                    return Err(other());
+                };
+                self.on_run(node, outcome)
+            }
+            Purpose::Save(node) => {
+                let WorkDone::Save(saved) = done else {
+                    return Err(other());
+                };
+                self.on_save(node, saved)
+            }
+            // Nothing waits for these.
+            Purpose::Links(_) | Purpose::Forget(_) => Ok(()),
         }
     }
 }

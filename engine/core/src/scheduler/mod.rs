@@ -32,3 +32,6 @@ mod pins;
 
 pub use machine::Scheduler;
 pub use protocol::{Answer, Instruction, Report, Stimulus, Work, WorkDone};
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,15 @@
 //!
 //! `COOPER_SIM_SEED=n` replays one schedule; `COOPER_SIM_COUNT=n` runs another number of them than 2,000.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a simulation that meets what cannot be should stop there"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "tells what was simulated, in the test's own output"
+)]
+
 mod plan;
 mod rng;
 mod schedule;
@@ -16,6 +25,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use schedule::{Counts, Schedule};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which schedules to run is said to the test by its environment"
+)]
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable)
         .ok()

@@ -19,11 +19,11 @@ fn key(text: &str) -> InputKey {
     }
 }
 
-fn query(op: &str, inputs: &[&[InputKey]]) -> KeyQuery {
+fn query<const N: usize>(op: &str, inputs: [Vec<InputKey>; N]) -> KeyQuery {
     KeyQuery {
         op: digest(op),
         output: 0,
-        inputs: inputs.iter().map(|keys| keys.to_vec()).collect(),
+        inputs: inputs.to_vec(),
     }
 }
 
@@ -69,7 +69,7 @@ pub async fn cache_store_suite(store: &dyn CacheStore) {
 }
 
 async fn roots_are_found_by_op_and_output(store: &Asked<'_>) {
-    let root = query("root", &[]);
+    let root = query("root", []);
     assert_eq!(
         store.miss(&root).await,
         Some(MissReason::NewOp),
@@ -96,10 +96,13 @@ async fn roots_are_found_by_op_and_output(store: &Asked<'_>) {
 async fn every_input_must_lead_there(store: &Asked<'_>) {
     let (a, b, c) = (key("a"), key("b"), key("c"));
     let saved = store
-        .save(&query("two", &[&[a.clone()], &[b.clone()]]), Some("ab"))
+        .save(
+            &query("two", [vec![a.clone()], vec![b.clone()]]),
+            Some("ab"),
+        )
         .await;
     let found = store
-        .lookup(&query("two", &[&[c.clone(), a.clone()], &[b.clone()]]))
+        .lookup(&query("two", [vec![c.clone(), a.clone()], vec![b.clone()]]))
         .await;
     assert_eq!(
         found.keys,
@@ -107,40 +110,43 @@ async fn every_input_must_lead_there(store: &Asked<'_>) {
         "one alternative of each input is enough"
     );
     assert_eq!(found.inputs_known, [true, true]);
-    let changed = query("two", &[&[a.clone()], &[c.clone()]]);
+    let changed = query("two", [vec![a.clone()], vec![c.clone()]]);
     assert_eq!(
         store.miss(&changed).await,
         Some(MissReason::InputChanged { input: 1 })
     );
-    let nothing = query("two", &[&[a.clone()], &[]]);
+    let nothing = query("two", [vec![a.clone()], vec![]]);
     assert_eq!(
         store.miss(&nothing).await,
         Some(MissReason::InputChanged { input: 1 })
     );
     store
-        .save(&query("two", &[&[c.clone()], &[c.clone()]]), Some("cc"))
+        .save(
+            &query("two", [vec![c.clone()], vec![c.clone()]]),
+            Some("cc"),
+        )
         .await;
-    let mixed = query("two", &[&[a], &[c]]);
+    let mixed = query("two", [vec![a], vec![c]]);
     assert_eq!(store.miss(&mixed).await, Some(MissReason::NewCombination));
 }
 
 async fn alternatives_are_linked_by_a_save(store: &Asked<'_>) {
     let (fast, content) = (key("fast"), key("content"));
-    let both = query("copy", &[&[fast.clone(), content.clone()]]);
+    let both = query("copy", [vec![fast.clone(), content.clone()]]);
     let saved = store.save(&both, Some("copied")).await;
     for one in [fast, content.clone()] {
         assert_eq!(
-            store.lookup(&query("copy", &[&[one]])).await.keys,
+            store.lookup(&query("copy", [vec![one]])).await.keys,
             std::slice::from_ref(&saved)
         );
     }
     let newer = key("newer fast");
     let learned = store
-        .save(&query("copy", &[&[newer.clone(), content]]), None)
+        .save(&query("copy", [vec![newer.clone(), content]]), None)
         .await;
     assert_eq!(learned, saved, "a key that is found is used again");
     assert_eq!(
-        store.lookup(&query("copy", &[&[newer]])).await.keys,
+        store.lookup(&query("copy", [vec![newer]])).await.keys,
         [saved]
     );
 }
@@ -151,15 +157,15 @@ async fn selectors_tell_parts_apart(store: &Asked<'_>) {
         ..key("state")
     };
     let saved = store
-        .save(&query("select", &[&[part.clone()]]), Some("of part"))
+        .save(&query("select", [vec![part.clone()]]), Some("of part"))
         .await;
     assert_eq!(
-        store.lookup(&query("select", &[&[part]])).await.keys,
+        store.lookup(&query("select", [vec![part]])).await.keys,
         [saved]
     );
     assert!(
         store
-            .lookup(&query("select", &[&[key("state")]]))
+            .lookup(&query("select", [vec![key("state")]]))
             .await
             .keys
             .is_empty()
@@ -167,7 +173,7 @@ async fn selectors_tell_parts_apart(store: &Asked<'_>) {
 }
 
 async fn results_are_listed_newest_first_and_forgotten(store: &Asked<'_>) {
-    let root = query("twice", &[]);
+    let root = query("twice", []);
     let saved = store.save(&root, Some("older")).await;
     store.save(&root, Some("newer")).await;
     assert_eq!(store.results(&saved).await, ["newer", "older"]);
@@ -186,14 +192,14 @@ async fn results_are_listed_newest_first_and_forgotten(store: &Asked<'_>) {
 }
 
 async fn links_are_kept_without_a_result(store: &Asked<'_>) {
-    let links = query("links only", &[&[key("a")]]);
+    let links = query("links only", [vec![key("a")]]);
     let saved = store.save(&links, None).await;
     assert!(store.results(&saved).await.is_empty());
     let next = InputKey {
         key: saved,
         selector: None,
     };
-    let beyond = query("beyond", &[&[next]]);
+    let beyond = query("beyond", [vec![next]]);
     let further = store.save(&beyond, Some("beyond result")).await;
     assert_eq!(store.lookup(&beyond).await.keys, [further]);
 }
@@ -202,13 +208,13 @@ async fn positions_are_not_mixed_up(store: &Asked<'_>) {
     let (a, b) = (key("first"), key("second"));
     store
         .save(
-            &query("order", &[&[a.clone()], &[b.clone()]]),
+            &query("order", [vec![a.clone()], vec![b.clone()]]),
             Some("in order"),
         )
         .await;
     assert!(
         store
-            .lookup(&query("order", &[&[b], &[a]]))
+            .lookup(&query("order", [vec![b], vec![a]]))
             .await
             .keys
             .is_empty()

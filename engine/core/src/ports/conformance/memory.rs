@@ -16,6 +16,7 @@ type Links = BTreeMap<(Digest, u32, usize, InputKey), BTreeSet<CacheKeyId>>;
 
 #[derive(Debug, Default)]
 struct Records {
+    ops: BTreeSet<Digest>,
     /// Keys of ops with no inputs.
     roots: BTreeMap<(Digest, u32), CacheKeyId>,
     links: Links,
@@ -55,11 +56,9 @@ impl MemoryStore {
 
 impl Records {
     fn lookup(&self, query: &KeyQuery) -> LookupAnswer {
-        let is_op = |op: &Digest| *op == query.op;
         LookupAnswer {
             keys: self.matching(query).into_iter().collect(),
-            op_known: self.roots.keys().any(|(op, _)| is_op(op))
-                || self.links.keys().any(|(op, ..)| is_op(op)),
+            op_known: self.ops.contains(&query.op),
             inputs_known: (0..query.inputs.len())
                 .map(|position| !self.reached(query, position).is_empty())
                 .collect(),
@@ -88,6 +87,7 @@ impl Records {
     fn save(&mut self, query: &KeyQuery, result: Option<&ResultId>) -> CacheKeyId {
         let known = self.matching(query).into_iter().next();
         let key = known.unwrap_or_else(|| CacheKeyId(Digest::sha256_of(format!("{query:?}"))));
+        self.ops.insert(query.op.clone());
         if query.inputs.is_empty() {
             let root = (query.op.clone(), query.output);
             self.roots.insert(root, key.clone());

@@ -1,0 +1,7 @@
+//! Facts about the scheduler, one a test, in a world where each piece of work waits until the test ends it.
+
+mod bench;
+mod cached;
+mod shared;
+mod stopped;
+mod told;
