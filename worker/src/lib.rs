@@ -7,7 +7,9 @@ pub mod confine;
 pub mod content;
 pub mod distribution;
 pub mod exec;
+pub mod exporter;
 pub mod fileop;
+
 pub mod fsync;
 pub mod images;
 pub mod layer;

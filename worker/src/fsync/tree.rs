@@ -17,6 +17,7 @@ pub struct Tree {
     includes: Option<PatternList>,
     excludes: Option<PatternList>,
     owned_by_root: bool,
+    mod_time: Option<i64>,
 }
 
 impl Tree {
@@ -38,6 +39,7 @@ impl Tree {
             includes: patterns("includepatterns", &includes)?,
             excludes: patterns("excludepatterns", &filter.exclude_patterns)?,
             owned_by_root: false,
+            mod_time: None,
         })
     }
 
@@ -45,6 +47,16 @@ impl Tree {
     #[must_use]
     pub fn owned_by_root(mut self) -> Self {
         self.owned_by_root = true;
+        self
+    }
+
+    /// The same tree, all of it said to have been modified at this time.
+    ///
+    /// # Units
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub fn with_modification_time(mut self, nanoseconds: i64) -> Self {
+        self.mod_time = Some(nanoseconds);
         self
     }
 
@@ -133,6 +145,9 @@ impl Tree {
         let mut stat = describe(path, node, metadata)?;
         if self.owned_by_root {
             (stat.uid, stat.gid) = (0, 0);
+        }
+        if let Some(mod_time) = self.mod_time {
+            stat.mod_time = mod_time;
         }
         Ok(stat)
     }

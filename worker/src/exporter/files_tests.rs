@@ -1,0 +1,303 @@
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId, SessionId};
+use cooper_core::ports::{
+    ChunkSink, Credentials, DirFilter, EventSink, ExportPart, ExportRequest, ExportTarget,
+    ExportTargetRequest, Exporter, LocalDir, Session, Sessions,
+};
+use parking_lot::Mutex;
+
+use super::{LocalExporter, TarExporter};
+use crate::limits::Limits;
+use crate::meta::Meta;
+use crate::snapshot::{Durability, Snapshots};
+use crate::state::StateDir;
+
+/// A client with one directory and one stream.
+struct Client {
+    id: SessionId,
+    directory: PathBuf,
+    stream: Arc<Mutex<Vec<u8>>>,
+}
+
+struct Clients(Arc<Client>);
+
+#[async_trait]
+impl Sessions for Clients {
+    async fn session(&self, _: &SessionId) -> Result<Arc<dyn Session>, Failure> {
+        Ok(self.0.clone())
+    }
+}
+
+#[async_trait]
+impl Session for Client {
+    fn id(&self) -> &SessionId {
+        &self.id
+    }
+    fn shared_key(&self) -> &str {
+        ""
+    }
+    async fn local_dir(&self, _: &str, _: &DirFilter) -> Result<LocalDir, Failure> {
+        Err(Failure::unsupported("local directories"))
+    }
+    async fn secret(&self, _: &str) -> Result<Option<Bytes>, Failure> {
+        Ok(None)
+    }
+    async fn credentials(&self, _: &str) -> Result<Option<Credentials>, Failure> {
+        Ok(None)
+    }
+    async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {
+        Ok(match request.directory {
+            true => ExportTarget::Directory(self.directory.clone()),
+            false => ExportTarget::Stream(Box::new(Sink(self.stream.clone()))),
+        })
+    }
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+#[async_trait]
+impl ChunkSink for Sink {
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Failure> {
+        self.0.lock().extend_from_slice(&chunk);
+        Ok(())
+    }
+    async fn finish(self: Box<Self>) -> Result<(), Failure> {
+        self.0.lock().extend_from_slice(b"END");
+        Ok(())
+    }
+}
+
+struct Silent;
+
+impl EventSink for Silent {
+    fn emit(&self, _: OpEvent) {}
+}
+
+struct Fixture {
+    _temp: tempfile::TempDir,
+    client: Arc<Client>,
+    snapshots: Snapshots,
+    result: ResultId,
+}
+
+fn fixture() -> Fixture {
+    let temp = tempfile::tempdir().unwrap();
+    let state = StateDir::open(&temp.path().join("state")).unwrap();
+    let meta = Meta::open(&state.meta()).unwrap();
+    let snapshots =
+        Snapshots::open(&state, meta, &Limits::default(), Durability::ProcessDeath).unwrap();
+    let writer = snapshots.writer(&ResultId::scratch()).unwrap();
+    let root = writer.root().unwrap();
+    root.mkdir_all(Path::new("dir"), 0o750, None).unwrap();
+    root.create_file(Path::new("dir/file"), 0o640)
+        .unwrap()
+        .write_all(b"content")
+        .unwrap();
+    root.hardlink(Path::new("dir/file"), Path::new("second"))
+        .unwrap();
+    root.symlink(Path::new("/etc/passwd"), Path::new("link"))
+        .unwrap();
+    drop(root);
+    let result = writer.commit("files").unwrap();
+    let directory = temp.path().join("out");
+    let client = Arc::new(Client {
+        id: SessionId("s".into()),
+        directory,
+        stream: Arc::default(),
+    });
+    Fixture {
+        _temp: temp,
+        client,
+        snapshots,
+        result,
+    }
+}
+
+impl Fixture {
+    fn request(&self, attributes: &[(&str, &str)], platforms: &[&str]) -> ExportRequest {
+        let part = |platform: Option<String>| ExportPart {
+            platform,
+            result: Some(self.result.clone()),
+        };
+        let mut parts: Vec<_> = platforms
+            .iter()
+            .map(|&platform| part(Some(platform.into())))
+            .collect();
+        if parts.is_empty() {
+            parts.push(part(None));
+        }
+        ExportRequest {
+            attributes: attributes
+                .iter()
+                .map(|&(key, value)| (key.into(), value.into()))
+                .collect(),
+            parts,
+            sessions: vec![SessionId("s".into())],
+            ..ExportRequest::default()
+        }
+    }
+
+    async fn local(&self, request: ExportRequest) -> Result<(), Failure> {
+        let exporter = LocalExporter::new(
+            self.snapshots.clone(),
+            Arc::new(Clients(self.client.clone())),
+        );
+        exporter
+            .export(request, Arc::new(Silent), Box::pin(std::future::pending()))
+            .await
+            .map(drop)
+    }
+
+    async fn tar(&self, request: ExportRequest) -> Result<Vec<u8>, Failure> {
+        let exporter = TarExporter::new(
+            self.snapshots.clone(),
+            Arc::new(Clients(self.client.clone())),
+        );
+        exporter
+            .export(request, Arc::new(Silent), Box::pin(std::future::pending()))
+            .await?;
+        let mut archive = std::mem::take(&mut *self.client.stream.lock());
+        assert_eq!(
+            archive.split_off(archive.len() - 3),
+            b"END",
+            "the stream was ended"
+        );
+        Ok(archive)
+    }
+}
+
+#[tokio::test]
+async fn directory_gets_the_files_and_keeps_its_own() {
+    let fixture = fixture();
+    let out = &fixture.client.directory;
+    std::fs::create_dir(out).unwrap();
+    std::fs::write(out.join("mine"), "").unwrap();
+    fixture
+        .local(fixture.request(&[("source-date-epoch", "1000000000")], &[]))
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read(out.join("dir/file")).unwrap(), b"content");
+    assert_eq!(
+        std::fs::read_link(out.join("link")).unwrap(),
+        Path::new("/etc/passwd")
+    );
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    for name in ["dir", "dir/file", "second"] {
+        assert_eq!(
+            std::fs::metadata(out.join(name))
+                .unwrap()
+                .modified()
+                .unwrap(),
+            time,
+            "{name}"
+        );
+    }
+    assert!(out.join("mine").exists());
+    fixture
+        .local(fixture.request(&[("mode", "delete")], &[]))
+        .await
+        .unwrap();
+    assert!(!out.join("mine").exists());
+}
+
+#[tokio::test]
+async fn several_platforms_get_a_directory_each() {
+    let fixture = fixture();
+    let out = &fixture.client.directory;
+    fixture
+        .local(fixture.request(&[], &["linux/amd64", "linux/arm/v7"]))
+        .await
+        .unwrap();
+    assert!(out.join("linux_amd64/dir/file").exists());
+    assert!(out.join("linux_arm_v7/second").exists());
+    let refused = fixture
+        .local(fixture.request(&[("platform-split", "false")], &["a/b", "c/d"]))
+        .await;
+    assert_eq!(refused.unwrap_err().kind, FailureKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn link_in_the_destination_leads_nowhere_outside() {
+    let fixture = fixture();
+    let out = &fixture.client.directory;
+    let victim = tempfile::tempdir().unwrap();
+    std::fs::create_dir(out).unwrap();
+    std::os::unix::fs::symlink(victim.path(), out.join("dir")).unwrap();
+    fixture.local(fixture.request(&[], &[])).await.unwrap();
+    assert_eq!(std::fs::read_dir(victim.path()).unwrap().count(), 0);
+    assert!(out.join("dir/file").exists());
+}
+
+#[tokio::test]
+async fn archive_has_every_entry_as_other_programs_read_it() {
+    let fixture = fixture();
+    let attributes = [("source-date-epoch", "1000000000")];
+    let archive = fixture
+        .tar(fixture.request(&attributes, &["linux/amd64", "linux/arm64"]))
+        .await
+        .unwrap();
+    let mut entries = Vec::new();
+    for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        assert_eq!(header.mtime().unwrap(), 1_000_000_000);
+        let link = entry
+            .link_name()
+            .unwrap()
+            .map(|link| link.display().to_string());
+        entries.push((
+            entry.path().unwrap().display().to_string(),
+            header.entry_type(),
+            link,
+        ));
+    }
+    let of_platform = |platform: &str| {
+        let path = |name: &str| format!("{platform}/{name}");
+        [
+            (path(""), tar::EntryType::Directory, None),
+            (path("dir/"), tar::EntryType::Directory, None),
+            (path("dir/file"), tar::EntryType::Regular, None),
+            (
+                path("link"),
+                tar::EntryType::Symlink,
+                Some("/etc/passwd".into()),
+            ),
+            (path("second"), tar::EntryType::Link, Some(path("dir/file"))),
+        ]
+    };
+    assert_eq!(
+        entries,
+        [of_platform("linux_amd64"), of_platform("linux_arm64")].concat()
+    );
+}
+
+#[tokio::test]
+async fn unknown_or_unbuilt_attributes_are_named() {
+    let fixture = fixture();
+    let exporter = LocalExporter::new(
+        fixture.snapshots.clone(),
+        Arc::new(Clients(fixture.client.clone())),
+    );
+    let describe =
+        |key: &str, value: &str| exporter.describe(&BTreeMap::from([(key.into(), value.into())]));
+    assert_eq!(
+        describe("dest", "out").unwrap(),
+        "exporting to client directory"
+    );
+    for (key, value, kind) in [
+        ("platform-spilt", "true", FailureKind::InvalidInput),
+        ("mode", "move", FailureKind::InvalidInput),
+        ("source-date-epoch", "now", FailureKind::InvalidInput),
+        ("attestation-prefix", "x", FailureKind::Unsupported),
+    ] {
+        let failure = describe(key, value).unwrap_err();
+        assert_eq!(failure.kind, kind);
+        assert!(failure.message.contains(key), "{failure}");
+    }
+}
