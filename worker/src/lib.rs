@@ -9,7 +9,6 @@ pub mod distribution;
 pub mod exec;
 pub mod exporter;
 pub mod fileop;
-
 pub mod fsync;
 pub mod images;
 pub mod layer;

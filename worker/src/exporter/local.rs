@@ -16,7 +16,7 @@ use super::files::{
 };
 use super::progress::Line;
 use crate::confine::{Owner, Root};
-use crate::fsync::{Differ, ReceiveOptions, copy_tree, send};
+use crate::fsync::{Differ, ReceiveOptions, SyncError, copy_tree, send};
 use crate::snapshot::Snapshots;
 
 /// Puts a result's files into a directory of the client.
@@ -109,7 +109,7 @@ async fn copy(
         copied = &mut copying => copied,
         () = cancelled => {
             stop.store(true, Ordering::Relaxed);
-            copying.await?;
+            let _ = copying.await;
             Err(was_cancelled())
         }
     }
@@ -147,8 +147,15 @@ fn copy_part(
         owner: Some(owner),
     };
     if let Some(tree) = part.tree()? {
-        copy_tree(&tree, root, options, |bytes| line.add(bytes))
-            .map_err(|error| of_transfer(&error))?;
+        let copied = copy_tree(&tree, root, options, |bytes| {
+            line.add(bytes);
+            if stop.load(Ordering::Relaxed) {
+                Err(SyncError::Cancelled)
+            } else {
+                Ok(())
+            }
+        });
+        copied.map_err(|error| of_transfer(&error))?;
     }
     line.end();
     Ok(())
