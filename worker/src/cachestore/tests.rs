@@ -38,6 +38,12 @@ fn result(name: &str) -> ResultId {
 }
 
 #[tokio::test]
+async fn the_rules_of_the_port_hold() {
+    let (_dir, cache) = cache();
+    cooper_core::ports::conformance::cache_store_suite(&cache).await;
+}
+
+#[tokio::test]
 async fn a_key_matches_when_each_input_has_an_alternative_that_links_to_it() {
     let (_dir, cache) = cache();
     let saved = cache

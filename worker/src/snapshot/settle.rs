@@ -6,18 +6,28 @@ use crate::confine::{ConfineError, Last, Root, Visit};
 
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
-/// Makes a directory of changes mean the same on top of any state, and says how many bytes its
-/// files have.
+/// What a directory of changes holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// Bytes of its files.
+    pub(super) bytes: u64,
+    /// How many files, directories and others there are.
+    pub(super) objects: u64,
+}
+
+/// Makes a directory of changes mean the same on top of any state, and says what it
+/// holds.
 ///
 /// Overlayfs marks each new directory as opaque, as a short cut: nothing of that name is below
 /// it. When layers are merged something may be, and it is not this layer's to hide. So the mark
 /// stays only where there was something to hide, which is how BuildKit reads it too.
-pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<u64, ConfineError> {
-    let mut bytes = 0_u64;
+pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<Settled, ConfineError> {
+    let mut settled = Settled::default();
     changes.walk(Path::new("/"), |path, node, metadata| {
+        settled.objects += 1;
         if metadata.is_file() {
             // A file with several names is counted once.
-            bytes += metadata.size / metadata.links.max(1);
+            settled.bytes += metadata.size / metadata.links.max(1);
         }
         if !metadata.is_dir() {
             return Ok(Visit::Enter);
@@ -29,7 +39,7 @@ pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<u64, Confin
         }
         Ok::<_, ConfineError>(Visit::Enter)
     })?;
-    Ok(bytes)
+    Ok(settled)
 }
 
 fn opaque_marks(node: &crate::confine::Node) -> Result<Vec<&'static str>, ConfineError> {

@@ -126,7 +126,7 @@ impl Snapshots {
     /// # Errors
     /// When the directory cannot be flushed, renamed or recorded.
     pub fn adopt_layer(&self, made: &Path, info: LayerInfo) -> Result<(), SnapshotError> {
-        self.place(made, &info.id)?;
+        self.place(made, &info.id, None)?;
         Ok(self.inner.meta.save_layer(info)?)
     }
 
@@ -201,9 +201,15 @@ impl Snapshots {
         Ok(removed)
     }
 
-    /// Flushes a directory and renames it into `layers/`.
-    pub(super) fn place(&self, made: &Path, layer: &LayerId) -> Result<(), SnapshotError> {
-        self.inner.flusher.flush(made)?;
+    /// Flushes a directory, of which may be known how many objects it holds, and renames it
+    /// into `layers/`.
+    pub(super) fn place(
+        &self,
+        made: &Path,
+        layer: &LayerId,
+        objects: Option<u64>,
+    ) -> Result<(), SnapshotError> {
+        self.inner.flusher.flush(made, objects)?;
         let target = self.layer_dir(layer);
         fs::rename(made, &target).map_err(SnapshotError::io("naming", &target))?;
         let layers = &self.inner.layers;

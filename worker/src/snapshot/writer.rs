@@ -102,12 +102,13 @@ impl Writer {
         } else {
             Some(self.snapshots.view(self.parent())?.root()?)
         };
-        let size = settle(&Root::open(&self.changes())?, below.as_ref())?;
+        let settled = settle(&Root::open(&self.changes())?, below.as_ref())?;
         let now = now_ns();
-        self.snapshots.place(&self.changes(), &self.layer)?;
+        self.snapshots
+            .place(&self.changes(), &self.layer, Some(settled.objects))?;
         let layer = LayerInfo {
             parent: Some(self.parent().clone()),
-            ..LayerInfo::new(self.layer.clone(), description, size, now)
+            ..LayerInfo::new(self.layer.clone(), description, settled.bytes, now)
         };
         let result = ResultInfo::new(layers, description, now);
         let id = result.id.clone();
