@@ -1,12 +1,26 @@
-//! Making something for the world out of results.
+//! What builds give to the world, one module an exporter and their common parts.
 
+mod annotations;
+mod archive;
+mod attributes;
 mod files;
+mod image;
+mod image_archive;
+mod image_config;
+mod image_history;
+mod image_push;
+mod image_writer;
 mod local;
+mod platforms;
 mod progress;
 mod tar;
 
 #[cfg(test)]
 mod files_tests;
+#[cfg(test)]
+mod image_tests;
 
+pub use image::ImageExporter;
+pub use image_archive::{ArchiveExporter, Variant};
 pub use local::LocalExporter;
 pub use tar::TarExporter;

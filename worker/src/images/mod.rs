@@ -24,6 +24,7 @@ pub(crate) mod tests;
 pub(crate) use failure::{content_failure, meta_failure};
 pub use gate::{Gate, Hold};
 pub use import::{ImportOptions, ImportSource, Imported};
+pub(crate) use import_layout::{IMAGE_NAME, REF_NAME};
 pub use remove::Removed;
 pub use store::ImageStore;
 pub use tree::{Documents, ImageTree, StoredDocuments, chain_id, choose, parse};

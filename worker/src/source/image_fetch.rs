@@ -39,7 +39,7 @@ pub(super) fn source_text(origin: &Origin, layout_store: Option<&str>) -> String
 }
 
 /// The repository that a layer's record names.
-fn repository_of(origin: &LayerOrigin) -> Option<Reference> {
+pub(crate) fn repository_of(origin: &LayerOrigin) -> Option<Reference> {
     origin.source.strip_prefix(REGISTRY)?.parse().ok()
 }
 

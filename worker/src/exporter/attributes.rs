@@ -1,0 +1,225 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use cooper_core::model::{Failure, FailureKind};
+
+use super::annotations::{Annotations, annotation};
+use crate::layer::Compression;
+
+/// What all image exporters are told (parity sheet C2, common image attributes).
+#[derive(Clone, Debug, Default)]
+pub(super) struct ImageAttributes {
+    /// The image's names as given, separated by commas.
+    pub(super) name: String,
+    pub(super) oci_types: Option<bool>,
+    pub(super) compression: Compression,
+    pub(super) force_compression: bool,
+    /// Keep the media types of layers that are not to be distributed.
+    pub(super) prefer_nondistributable: bool,
+    /// `Some(None)` is an epoch that was emptied on purpose.
+    pub(super) epoch: Option<Option<i64>>,
+    pub(super) annotations: Annotations,
+    /// Attributes that belong to one exporter alone.
+    pub(super) rest: BTreeMap<String, String>,
+    /// Attributes that are metadata of the result, which they replace.
+    pub(super) metadata: BTreeMap<String, Bytes>,
+}
+
+/// Keys of result metadata that clients may set through attributes.
+const METADATA: &[&str] = &[
+    "containerimage.config",
+    "containerimage.base.config",
+    "refs.platforms",
+    "source.date.epoch",
+    "image.name",
+];
+
+impl ImageAttributes {
+    /// Reads attributes; `own` names those of the one exporter.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an attribute that is not known or has no value that it can have,
+    /// `Unsupported` for what later issues bring.
+    pub(super) fn read(
+        attributes: &BTreeMap<String, String>,
+        own: &[&str],
+    ) -> Result<Self, Failure> {
+        let mut read = Self::default();
+        for (key, value) in attributes {
+            if own.contains(&key.as_str()) {
+                read.rest.insert(key.clone(), value.clone());
+            } else if let Some(parsed) = annotation(key)? {
+                read.annotations.add(parsed, value);
+            } else {
+                read.one(key, value)?;
+            }
+        }
+        read.check()?;
+        Ok(read)
+    }
+
+    fn one(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        match key {
+            "name" => value.clone_into(&mut self.name),
+            "oci-mediatypes" => self.oci_types = Some(flag(key, value)?),
+            "prefer-nondist-layers" => self.prefer_nondistributable = flag(key, value)?,
+            "force-compression" => self.force_compression = flag_or_true(key, value)?,
+            "source-date-epoch" => self.epoch = Some(seconds(key, value)?),
+            "compression" if value == "estargz" => {
+                return Err(Failure::unsupported(
+                    "exporter option \"compression=estargz\"",
+                ));
+            }
+            "compression" => {
+                self.compression = Compression::parse(value)
+                    .ok_or_else(|| invalid(&format!("unsupported compression type {value}")))?;
+            }
+            "compression-level" => {
+                return Err(Failure::unsupported(
+                    "exporter option \"compression-level\"",
+                ));
+            }
+            "rewrite-timestamp" if flag(key, value)? => {
+                return Err(Failure::unsupported(
+                    "exporter option \"rewrite-timestamp\"",
+                ));
+            }
+            "rewrite-timestamp" => {}
+            // They say how attestations are attached, and without attestations nothing.
+            "oci-artifact" | "attestation-inline" => drop(flag(key, value)?),
+            key if METADATA.iter().any(|known| is_metadata(key, known)) => {
+                let value = Bytes::copy_from_slice(value.as_bytes());
+                self.metadata.insert(key.to_owned(), value);
+            }
+            other => return Err(invalid(&format!("unknown exporter option {other:?}"))),
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.compression == Compression::Zstd && self.oci_types == Some(false) {
+            return Err(invalid(
+                "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether documents and layers get the media types of OCI.
+    pub(super) fn uses_oci_types(&self) -> bool {
+        self.oci_types.unwrap_or(true)
+    }
+
+    /// A flag of the one exporter; a key without a value is true.
+    pub(super) fn own_flag(&self, key: &str, default: bool) -> Result<bool, Failure> {
+        self.rest
+            .get(key)
+            .map_or(Ok(default), |value| flag_or_true(key, value))
+    }
+
+    /// The names, in order.
+    pub(super) fn names(&self) -> Vec<&str> {
+        split_names(&self.name)
+    }
+}
+
+/// Names that are separated by commas.
+pub(super) fn split_names(names: &str) -> Vec<&str> {
+    names.split(',').filter(|name| !name.is_empty()).collect()
+}
+
+/// `key` is `known`, or that for one platform.
+fn is_metadata(key: &str, known: &str) -> bool {
+    key.strip_prefix(known)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn flag_or_true(key: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "" => Ok(true),
+        value => flag(key, value),
+    }
+}
+
+/// What Go's `strconv.ParseBool` reads.
+fn flag(key: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(invalid(&format!(
+            "non-bool value specified for {key}: {value:?}"
+        ))),
+    }
+}
+
+/// Seconds since 1970; nothing for an empty text.
+pub(super) fn seconds(key: &str, value: &str) -> Result<Option<i64>, Failure> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    value
+        .parse()
+        .map(Some)
+        .map_err(|_| invalid(&format!("invalid {key}: {value:?} is no number of seconds")))
+}
+
+pub(super) fn invalid(message: &str) -> Failure {
+    Failure::new(FailureKind::InvalidInput, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<ImageAttributes, Failure> {
+        let attributes = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        ImageAttributes::read(&attributes, &["push"])
+    }
+
+    #[test]
+    fn attributes_mean_what_they_say() {
+        let read = read(&[
+            ("name", "a,b:1"),
+            ("compression", "zstd"),
+            ("force-compression", ""),
+            ("source-date-epoch", "7"),
+            ("push", ""),
+            ("annotation-index.a", "1"),
+            ("containerimage.config/linux/amd64", "{}"),
+        ])
+        .unwrap();
+        assert_eq!(read.names(), ["a", "b:1"]);
+        assert_eq!(read.compression, Compression::Zstd);
+        assert!(read.force_compression && read.uses_oci_types());
+        assert_eq!(read.epoch, Some(Some(7)));
+        assert!(read.own_flag("push", false).unwrap());
+        assert!(!read.own_flag("store", false).unwrap());
+        assert_eq!(read.metadata.len(), 1);
+    }
+
+    #[test]
+    fn attributes_that_cannot_be_done_are_named() {
+        for (key, value) in [
+            ("compression", "estargz"),
+            ("compression", "lz4"),
+            ("compression-level", "9"),
+            ("rewrite-timestamp", "true"),
+            ("oci-mediatypes", "maybe"),
+            ("source-date-epoch", "context"),
+            ("pusch", "true"),
+            ("annotation-manifset.a", "1"),
+        ] {
+            let error = read(&[(key, value)]).unwrap_err().message;
+            let word = key
+                .split('.')
+                .next()
+                .unwrap()
+                .trim_start_matches("annotation-");
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(read(&[("compression", "zstd"), ("oci-mediatypes", "false")]).is_err());
+    }
+}

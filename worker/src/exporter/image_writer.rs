@@ -1,0 +1,398 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use cooper_core::{
+    model::{Failure, FailureKind, OpEvent, ResultId, Status},
+    ports::{Events, ExportRequest},
+};
+use cooper_proto::{
+    Digest,
+    oci::{Descriptor, Index, Manifest, Platform, media_type},
+};
+
+use super::{
+    attributes::{ImageAttributes, invalid, seconds},
+    image_config,
+    image_history::LayerFacts,
+    platforms::{self, ResultPlatform},
+};
+use crate::{
+    images::{ImageStore, meta_failure},
+    layer::{Compression, Existing, FetchLayer, LayerError, Layers, Wanted},
+    meta::{LayerId, LayerOrigin},
+    source::layer_failure,
+};
+
+/// Whether layers of images that are still only in their registry are brought here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// Their bytes are needed.
+    Fetch,
+    /// Their descriptors suffice.
+    Leave,
+}
+
+/// Makes an image's documents of results and keeps them in the content store.
+pub(super) struct ImageWriter<'a> {
+    pub(super) images: &'a ImageStore,
+    pub(super) layers: &'a Layers,
+    pub(super) fetcher: Arc<dyn FetchLayer>,
+    pub(super) attributes: &'a ImageAttributes,
+    pub(super) absent: Absent,
+    pub(super) events: &'a Events,
+}
+
+/// An image whose documents were written.
+pub(super) struct WrittenImage {
+    /// The manifest, or the index above several.
+    pub(super) root: Descriptor,
+    /// The manifests, in the order of the index.
+    pub(super) manifests: Vec<WrittenManifest>,
+    /// Whether there is an index.
+    pub(super) is_index: bool,
+}
+
+/// One platform's manifest.
+pub(super) struct WrittenManifest {
+    pub(super) descriptor: Descriptor,
+    pub(super) config: Descriptor,
+    /// When the image was made, as its configuration says.
+    pub(super) created: Option<String>,
+    pub(super) layers: Vec<WrittenLayer>,
+}
+
+/// A layer of a manifest.
+#[derive(Clone)]
+pub(super) struct WrittenLayer {
+    pub(super) descriptor: Descriptor,
+    pub(super) facts: LayerFacts,
+    pub(super) layer: LayerId,
+    /// Where it comes from, for one of another image.
+    pub(super) origin: Option<LayerOrigin>,
+}
+
+impl ImageWriter<'_> {
+    /// Writes layers, configurations, manifests and the index.
+    ///
+    /// # Errors
+    /// `InvalidInput` for metadata and attributes that do not fit together.
+    pub(super) async fn write(
+        &self,
+        request: &ExportRequest,
+        metadata: &BTreeMap<String, Bytes>,
+    ) -> Result<WrittenImage, Failure> {
+        let is_map = request.parts.iter().any(|part| part.platform.is_some());
+        if is_map && !metadata.contains_key("refs.platforms") {
+            return Err(invalid(
+                "unable to export multiple refs, missing platforms mapping",
+            ));
+        }
+        let platforms = platforms::of_metadata(metadata)?;
+        self.check_annotations(&platforms)?;
+        if !is_map && platforms.len() > 1 {
+            return Err(invalid(
+                "cannot export multiple platforms without multi-platform enabled",
+            ));
+        }
+        let layers = self.write_layers(request, &platforms).await?;
+        let mut manifests = Vec::with_capacity(platforms.len());
+        for (platform, layers) in platforms.iter().zip(layers) {
+            manifests.push(self.write_manifest(platform, layers, metadata)?);
+        }
+        if is_map {
+            return self.write_index(manifests);
+        }
+        let annotations = &self.attributes.annotations;
+        if !(annotations.index.is_empty() && annotations.index_descriptor.is_empty()) {
+            return Err(invalid(
+                "index annotations not supported for single platform export",
+            ));
+        }
+        let only = manifests.first().expect("a result has a platform");
+        Ok(WrittenImage {
+            root: only.descriptor.clone(),
+            manifests,
+            is_index: false,
+        })
+    }
+
+    fn check_annotations(&self, platforms: &[ResultPlatform]) -> Result<(), Failure> {
+        let annotations = &self.attributes.annotations;
+        for named in annotations.platforms() {
+            if !platforms.iter().any(|it| it.id == *named) {
+                let what = format!("invalid annotation: no platform {named} found in source");
+                return Err(invalid(&what));
+            }
+        }
+        if annotations.need_oci() && !self.attributes.uses_oci_types() {
+            return Err(invalid(
+                "cannot export annotations with \"oci-mediatypes=false\"",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The layers of each platform, made as far as they do not exist.
+    async fn write_layers(
+        &self,
+        request: &ExportRequest,
+        platforms: &[ResultPlatform],
+    ) -> Result<Vec<Vec<WrittenLayer>>, Failure> {
+        let mut results = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            let mut parts = request.parts.iter();
+            let part = parts.find(|part| match &part.platform {
+                Some(id) => *id == platform.id,
+                None => true,
+            });
+            let part =
+                part.ok_or_else(|| invalid(&format!("failed to find ref for ID {}", platform.id)))?;
+            results.push(part.result.clone().unwrap_or_else(ResultId::scratch));
+        }
+        self.one_off("exporting layers", async {
+            let each = results.iter().map(|result| self.layers_of(result));
+            futures::future::try_join_all(each).await
+        })
+        .await
+    }
+
+    async fn layers_of(&self, result: &ResultId) -> Result<Vec<WrittenLayer>, Failure> {
+        let meta = self.layers.snapshots().meta();
+        let chain = meta.result(result).map_err(|error| meta_failure(&error))?;
+        let chain = Arc::new(chain.layers);
+        let each = (0..chain.len()).map(|index| self.layer(&chain, index));
+        futures::future::try_join_all(each).await
+    }
+
+    async fn layer(
+        &self,
+        chain: &Arc<Vec<LayerId>>,
+        index: usize,
+    ) -> Result<WrittenLayer, Failure> {
+        let meta = self.layers.snapshots().meta();
+        let id = &chain[index];
+        let info = meta.layer(id).map_err(|error| meta_failure(&error))?;
+        let facts = |diff_id: Digest| LayerFacts {
+            diff_id,
+            description: info.description.clone(),
+            created_ns: info.created_ns,
+        };
+        if let (Some(origin), Some(diff_id)) = (&info.origin, &info.diff_id)
+            && !self.images.content().contains(&origin.blob.digest)
+        {
+            if self.absent == Absent::Leave && !self.attributes.force_compression {
+                return Ok(WrittenLayer {
+                    descriptor: self.descriptor(&origin.blob, Some(origin)),
+                    facts: facts(diff_id.clone()),
+                    layer: id.clone(),
+                    origin: Some(origin.clone()),
+                });
+            }
+            self.layers
+                .ensure_blob(id, &*self.fetcher)
+                .await
+                .map_err(layer_failure)?;
+        }
+        let wanted = Wanted {
+            compression: self.attributes.compression,
+            existing: match self.attributes.force_compression {
+                true => Existing::Convert,
+                false => Existing::Keep,
+            },
+        };
+        let (layers, chain) = (self.layers.clone(), Arc::clone(chain));
+        let made = tokio::task::spawn_blocking(move || layers.archive(&chain, index, wanted));
+        let made = made
+            .await
+            .unwrap_or_else(|error| Err(LayerError::Io(std::io::Error::other(error))));
+        let archive = made.map_err(layer_failure)?;
+        Ok(WrittenLayer {
+            descriptor: self.descriptor(&archive.blob, info.origin.as_ref()),
+            facts: facts(archive.diff_id),
+            layer: id.clone(),
+            origin: info
+                .origin
+                .filter(|it| it.blob.digest == archive.blob.digest),
+        })
+    }
+
+    /// A layer's descriptor as this image lists it.
+    fn descriptor(
+        &self,
+        blob: &crate::meta::LayerBlob,
+        origin: Option<&LayerOrigin>,
+    ) -> Descriptor {
+        let oci = self.attributes.uses_oci_types();
+        let kind = layer_type(
+            &blob.media_type,
+            oci,
+            self.attributes.prefer_nondistributable,
+        );
+        let mut descriptor = Descriptor::new(kind, blob.digest.clone(), blob.size);
+        if let Some(origin) = origin.filter(|_| oci) {
+            descriptor.annotations = origin
+                .annotations
+                .iter()
+                .filter(|(key, _)| !is_internal(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+        }
+        descriptor
+    }
+
+    fn write_manifest(
+        &self,
+        platform: &ResultPlatform,
+        layers: Vec<WrittenLayer>,
+        metadata: &BTreeMap<String, Bytes>,
+    ) -> Result<WrittenManifest, Failure> {
+        let value = |key| platforms::value(metadata, key, Some(platform));
+        let epoch = match (self.attributes.epoch, value("source.date.epoch")) {
+            (Some(epoch), _) => epoch,
+            (None, Some(text)) => seconds(
+                "SOURCE_DATE_EPOCH from frontend",
+                &String::from_utf8_lossy(text),
+            )?,
+            (None, None) => None,
+        };
+        let facts: Vec<LayerFacts> = layers.iter().map(|layer| layer.facts.clone()).collect();
+        let config = image_config::written(
+            value("containerimage.config").map(|it| &it[..]),
+            value("containerimage.base.config").map(|it| &it[..]),
+            &facts,
+            epoch,
+        )?;
+        let oci = self.attributes.uses_oci_types();
+        let (manifest_type, config_type) = match oci {
+            true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
+            false => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
+        };
+        let created = created_of(&config);
+        let config_descriptor = Descriptor::of(config_type, &config);
+        let descriptors = layers.iter().map(|it| it.descriptor.clone()).collect();
+        let mut manifest = Manifest::new(manifest_type, config_descriptor.clone(), descriptors);
+        let annotations = &self.attributes.annotations;
+        manifest.annotations = annotations.of_manifest(Some(&platform.platform));
+        let bytes = manifest.to_bytes().map_err(unwritten)?;
+        let mut descriptor = Descriptor::of(manifest_type, &bytes);
+        descriptor.annotations = annotations.of_descriptor(Some(&platform.platform));
+        descriptor.platform = Some(Platform::from(platform.platform.clone()));
+        self.put(&format!("exporting manifest {}", descriptor.digest), &bytes)?;
+        self.put(
+            &format!("exporting config {}", config_descriptor.digest),
+            &config,
+        )?;
+        Ok(WrittenManifest {
+            descriptor,
+            config: config_descriptor,
+            created,
+            layers,
+        })
+    }
+
+    fn write_index(&self, manifests: Vec<WrittenManifest>) -> Result<WrittenImage, Failure> {
+        let kind = match self.attributes.uses_oci_types() {
+            true => media_type::OCI_INDEX,
+            false => media_type::DOCKER_INDEX,
+        };
+        let listed = manifests.iter().map(|it| it.descriptor.clone()).collect();
+        let mut index = Index::new(kind, listed);
+        index
+            .annotations
+            .clone_from(&self.attributes.annotations.index);
+        let bytes = index.to_bytes().map_err(unwritten)?;
+        let mut root = Descriptor::of(kind, &bytes);
+        root.annotations
+            .clone_from(&self.attributes.annotations.index_descriptor);
+        self.put(&format!("exporting manifest list {}", root.digest), &bytes)?;
+        Ok(WrittenImage {
+            root,
+            manifests,
+            is_index: true,
+        })
+    }
+
+    fn put(&self, status: &str, bytes: &[u8]) -> Result<(), Failure> {
+        tell(self.events, status, false);
+        let stored = self.images.content().put(bytes);
+        tell(self.events, status, true);
+        stored
+            .map(|_| ())
+            .map_err(|error| crate::images::content_failure(&error))
+    }
+
+    async fn one_off<T>(&self, status: &str, work: impl Future<Output = T>) -> T {
+        tell(self.events, status, false);
+        let done = work.await;
+        tell(self.events, status, true);
+        done
+    }
+}
+
+/// Says that a named part of the work began or is over.
+pub(super) fn tell(events: &Events, status: &str, completed: bool) {
+    events.emit(OpEvent::Status(Status {
+        id: status.to_owned(),
+        completed,
+        ..Status::default()
+    }));
+}
+
+/// Annotations that are about our store and not about the layer.
+fn is_internal(key: &str) -> bool {
+    key == "containerd.io/uncompressed"
+        || key == "buildkit/createdat"
+        || key.starts_with("containerd.io/distribution.source.")
+}
+
+/// The media type that an image of one family has for a layer of any.
+fn layer_type(known: &str, oci: bool, keep_nondistributable: bool) -> String {
+    let Some(compression) = Compression::of_media_type(known) else {
+        return known.to_owned();
+    };
+    if keep_nondistributable && media_type::is_nondistributable_layer(known) {
+        let foreign = match (oci, compression) {
+            (true, Compression::Uncompressed) => media_type::OCI_LAYER_NONDISTRIBUTABLE,
+            (true, Compression::Gzip) => media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP,
+            (true, Compression::Zstd) => media_type::OCI_LAYER_NONDISTRIBUTABLE_ZSTD,
+            (false, Compression::Uncompressed) => media_type::DOCKER_LAYER_FOREIGN,
+            (false, Compression::Gzip) => media_type::DOCKER_LAYER_FOREIGN_GZIP,
+            (false, Compression::Zstd) => known,
+        };
+        return foreign.to_owned();
+    }
+    match oci {
+        true => compression.oci_media_type().to_owned(),
+        false => compression.docker_media_type().to_owned(),
+    }
+}
+
+fn created_of(config: &[u8]) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    Some(config.get("created")?.as_str()?.to_owned())
+}
+
+pub(super) fn unwritten(error: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        format!("an image's document cannot be written: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_change_family_and_become_distributable() {
+        let oci = media_type::OCI_LAYER_GZIP;
+        let docker = media_type::DOCKER_LAYER_GZIP;
+        let foreign = media_type::DOCKER_LAYER_FOREIGN_GZIP;
+        assert_eq!(layer_type(docker, true, false), oci);
+        assert_eq!(layer_type(oci, false, false), docker);
+        assert_eq!(layer_type(foreign, true, false), oci);
+        let kept = media_type::OCI_LAYER_NONDISTRIBUTABLE_GZIP;
+        assert_eq!(layer_type(foreign, true, true), kept);
+        assert_eq!(layer_type("application/x", true, true), "application/x");
+    }
+}
