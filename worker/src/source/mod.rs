@@ -18,6 +18,6 @@ mod local_tests;
 pub use image::ImageSource;
 pub(crate) use image::layer_failure;
 pub use image_fetch::ImageFetcher;
-pub use local::LocalSource;
 pub(crate) use image_fetch::repository_of;
+pub use local::LocalSource;
 pub(crate) use oci_layout::Layout;
