@@ -7,7 +7,7 @@ use cooper_proto::Digest;
 
 use super::bug::{Bug, Step};
 use super::machine::{Job, Request, Scheduler};
-use super::node::{EdgeId, JobNumber, Node, NodeId, NodeKey, Run, Told};
+use super::node::{EdgeId, Interest, JobNumber, Node, NodeId, NodeKey, Run, Told};
 use super::state::Phase;
 use super::{Answer, Instruction};
 use crate::graph::{Graph, Vertex};
@@ -41,10 +41,16 @@ impl Scheduler {
             self.answer(request, Err(failure));
             return Ok(());
         }
-        let edge = EdgeId {
-            node: self.register(job, graph, &edge.vertex)?,
-            output: edge.output,
+        let node = match self.register(job, graph, &edge.vertex) {
+            Ok(node) => node,
+            Err(bug) => {
+                let failure = bug.failure(self.trace());
+                self.answer(request, Err(failure));
+                return Ok(());
+            }
         };
+        let output = edge.output;
+        let edge = EdgeId { node, output };
         match &self.output(edge)?.phase {
             Phase::Done(result) => {
                 let result = result.clone();
@@ -182,7 +188,7 @@ impl Scheduler {
             Some(id) => id,
             None => self.create(key, vertex)?,
         };
-        self.join(job, id)?;
+        self.join(job, id, Some(vertex))?;
         Ok(id)
     }
 
@@ -196,8 +202,13 @@ impl Scheduler {
         Ok(id)
     }
 
-    /// A job takes an interest in a node, and in the one that runs for it.
-    pub(super) fn join(&mut self, job: JobNumber, mut id: NodeId) -> Step {
+    /// A job takes an interest in a node, and in the one that runs for it. `vertex` is what the job calls it.
+    pub(super) fn join(
+        &mut self,
+        job: JobNumber,
+        mut id: NodeId,
+        mut vertex: Option<&Arc<Vertex>>,
+    ) -> Step {
         loop {
             let node = self.node_mut(id)?;
             let leader = match node.run {
@@ -205,7 +216,10 @@ impl Scheduler {
                 Run::Idle | Run::Running { .. } | Run::Saving { .. } | Run::Over => None,
             };
             if let Entry::Vacant(place) = node.jobs.entry(job) {
-                place.insert(Told::Nothing);
+                place.insert(Interest {
+                    vertex: Arc::clone(vertex.take().unwrap_or(&node.vertex)),
+                    told: Told::Nothing,
+                });
                 if let Some(job) = self.jobs.get_mut(&job) {
                     job.nodes.push(id);
                 }
@@ -213,7 +227,7 @@ impl Scheduler {
                 self.tell_of_work(job, id)?;
             }
             match leader {
-                Some(leader) => id = leader,
+                Some(leader) => (id, vertex) = (leader, None),
                 None => return Ok(()),
             }
         }

@@ -4,12 +4,23 @@ use super::WorkDone;
 use super::bug::{Bug, Step};
 use super::machine::{Purpose, Scheduler};
 use crate::model::TaskId;
+use crate::ports::OpOutcome;
 
 impl Scheduler {
     /// A task is finished.
     pub(super) fn done(&mut self, task: TaskId, done: WorkDone) -> Step {
-        let purpose = self.finish(task)?;
-        let other = || Bug::new(format!("task {} ended as another kind of work", task.0));
+        let Some(purpose) = self.finish(task)? else {
+            // Nobody waits for it; what it pinned goes back.
+            if let WorkDone::Run(OpOutcome::Success(results)) = done {
+                for result in results {
+                    self.pins.take(&result);
+                    self.pins.drop_use(&result);
+                }
+            }
+            return Ok(());
+        };
+        let node = purpose.node();
+        let other = || Bug::at(node, format!("task {} ended as other work", task.0));
         match purpose {
             Purpose::SourceKey(node) => {
                 let WorkDone::SourceKey(told) = done else {

@@ -82,7 +82,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    const fn node(&self) -> NodeId {
+    pub(super) const fn node(&self) -> NodeId {
         match self {
             Self::Lookup(edge) | Self::Results(edge) | Self::Load(edge, _) => edge.node,
             Self::SourceKey(node)
@@ -199,43 +199,56 @@ impl Scheduler {
         self.advance(edge)
     }
 
-    /// A fault fails the builds that it concerns, and no other.
+    /// A fault fails the builds that it concerns, and no other. What it may have left in disorder is shut off from builds
+    /// to come.
     fn contain(&mut self, step: Step) {
         let Err(bug) = step else {
             return;
         };
-        let failure = bug.failure(
-            self.trace
-                .iter()
-                .map(|(at, edge, phase)| format!("{at} {}.{} {phase}", edge.node.0, edge.output)),
-        );
+        let failure = bug.failure(self.trace());
         let of_node = bug.node.and_then(|node| self.nodes.get(&node));
         let jobs: Vec<JobNumber> = match of_node {
             Some(node) => node.jobs.keys().copied().collect(),
             None => self.jobs.keys().copied().collect(),
         };
-        for number in jobs {
-            if let Some(job) = self.jobs.get_mut(&number) {
-                job.broken.get_or_insert_with(|| failure.clone());
-            }
-            let open: Vec<(RequestId, EdgeId)> = self
-                .requests
-                .iter()
-                .filter(|(_, request)| request.job == number)
-                .map(|(id, request)| (*id, request.edge))
-                .collect();
-            for (request, edge) in open {
-                self.requests.remove(&request);
-                if let Ok(output) = self.output_mut(edge) {
-                    output.requests.remove(&request);
-                }
-                self.enqueue(edge);
-                self.instructions.push(Instruction::Answer {
-                    request,
-                    answer: Err(failure.clone()),
-                });
-            }
+        for job in jobs {
+            self.break_job(job, &failure);
         }
+        match bug.node {
+            // A second fault on the way would say the same.
+            Some(node) if self.nodes.contains_key(&node) => {
+                let _same = self.fail(node, failure);
+            }
+            Some(_) | None => self.interned.clear(),
+        }
+    }
+
+    fn break_job(&mut self, number: JobNumber, failure: &Failure) {
+        if let Some(job) = self.jobs.get_mut(&number) {
+            job.broken.get_or_insert_with(|| failure.clone());
+        }
+        let open: Vec<(RequestId, EdgeId)> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.job == number)
+            .map(|(id, request)| (*id, request.edge))
+            .collect();
+        for (request, edge) in open {
+            self.requests.remove(&request);
+            if let Ok(output) = self.output_mut(edge) {
+                output.requests.remove(&request);
+            }
+            self.enqueue(edge);
+            self.answer(request, Err(failure.clone()));
+        }
+    }
+
+    /// The last transitions, for who must find a fault.
+    pub(super) fn trace(&self) -> impl Iterator<Item = String> {
+        self.trace.iter().map(|(at, edge, phase)| {
+            let (node, output) = (edge.node.0, edge.output);
+            format!("{at} {node}.{output} {phase}")
+        })
     }
 
     pub(super) fn next_id(&mut self) -> u64 {
@@ -367,16 +380,15 @@ impl Scheduler {
         Ok(task)
     }
 
-    /// Takes a task off the books.
-    pub(super) fn finish(&mut self, task: TaskId) -> Step<Purpose> {
-        let purpose = self
-            .tasks
-            .remove(&task)
-            .ok_or_else(|| Bug::new(format!("task {} was not asked for", task.0)))?;
+    /// Takes a task off the books; `None` when it is not on them.
+    pub(super) fn finish(&mut self, task: TaskId) -> Step<Option<Purpose>> {
+        let Some(purpose) = self.tasks.remove(&task) else {
+            return Ok(None);
+        };
         let node = purpose.node();
         self.node_mut(node)?.tasks -= 1;
         self.idle_nodes.push(node);
-        Ok(purpose)
+        Ok(Some(purpose))
     }
 
     /// The jobs that want a node, the first that came first.

@@ -84,6 +84,14 @@ pub(super) struct Key {
     pub(super) lasting: bool,
 }
 
+/// A job's interest in a node.
+#[derive(Debug, Clone)]
+pub(super) struct Interest {
+    /// The vertex as the job's own graph has it; names may differ from those of other jobs.
+    pub(super) vertex: Arc<Vertex>,
+    pub(super) told: Told,
+}
+
 /// What a job was last told of a vertex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
@@ -138,8 +146,8 @@ pub(super) struct Node {
     pub(super) users: usize,
     /// Tasks under way for it. It is kept for them.
     pub(super) tasks: usize,
-    /// The open jobs whose graphs have it, and what they were told.
-    pub(super) jobs: BTreeMap<JobNumber, Told>,
+    /// The open jobs whose graphs have it, or that have one which it runs for.
+    pub(super) jobs: BTreeMap<JobNumber, Interest>,
     /// Its cache maps so far: one, but for a source with several keys.
     pub(super) maps: Vec<CacheMap>,
     /// What its source resolved to.

@@ -46,7 +46,7 @@ impl Scheduler {
             self.node_mut(id)?.run = Run::Following(leader);
             let jobs: Vec<_> = self.node(id)?.jobs.keys().copied().collect();
             for job in jobs {
-                self.join(job, leader)?;
+                self.join(job, leader, None)?;
             }
             return Ok(true);
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::bug::Step;
 use super::machine::Scheduler;
-use super::node::{EdgeId, JobNumber, NodeId, Run, Told};
+use super::node::{Content, EdgeId, Interest, JobNumber, NodeId, Run, Told};
 use super::state::{Phase, Stage};
 use super::{Instruction, Report};
 use crate::cachekey::MissReason;
+use crate::graph::Vertex;
 use crate::model::{Failure, TaskId};
 
 impl Scheduler {
@@ -77,30 +78,34 @@ impl Scheduler {
     ) -> Step {
         let node = self.node_mut(id)?;
         let mut told = Vec::new();
-        for (job, before) in &mut node.jobs {
-            if concerns(*before) {
-                *before = now;
-                told.push(*job);
+        for (job, interest) in &mut node.jobs {
+            if concerns(interest.told) {
+                interest.told = now;
+                told.push((*job, Arc::clone(&interest.vertex)));
             }
         }
-        let vertex = Arc::clone(&node.vertex);
-        for job in told {
-            if let Some(job) = self.jobs.get(&job) {
-                self.instructions.push(Instruction::Report {
-                    job: job.id.clone(),
-                    vertex: Arc::clone(&vertex),
-                    report: report.clone(),
-                });
-            }
+        for (job, vertex) in told {
+            self.report(job, vertex, report.clone());
         }
         Ok(())
+    }
+
+    fn report(&mut self, job: JobNumber, vertex: Arc<Vertex>, report: Report) {
+        if let Some(job) = self.jobs.get(&job) {
+            self.instructions.push(Instruction::Report {
+                job: job.id.clone(),
+                vertex,
+                report,
+            });
+        }
     }
 
     /// A job that joins learns of work that is under way or done.
     pub(super) fn tell_of_work(&mut self, job: JobNumber, id: NodeId) -> Step {
         let node = self.node_mut(id)?;
         let is_done = |phase: &Phase| matches!(phase, Phase::Done(_));
-        let (now, report) = if node.jobs.values().any(|told| *told == Told::Started) {
+        let has_begun = |interest: &Interest| interest.told == Told::Started;
+        let (now, report) = if node.jobs.values().any(has_begun) {
             (Told::Started, Report::Started)
         } else if node.outputs.iter().any(|output| is_done(&output.phase)) {
             let (cached, miss) = (true, None);
@@ -108,14 +113,10 @@ impl Scheduler {
         } else {
             return Ok(());
         };
-        node.jobs.insert(job, now);
-        let vertex = Arc::clone(&node.vertex);
-        if let Some(job) = self.jobs.get(&job) {
-            self.instructions.push(Instruction::Report {
-                job: job.id.clone(),
-                vertex,
-                report,
-            });
+        if let Some(interest) = node.jobs.get_mut(&job) {
+            interest.told = now;
+            let vertex = Arc::clone(&interest.vertex);
+            self.report(job, vertex, report);
         }
         Ok(())
     }
@@ -128,7 +129,13 @@ impl Scheduler {
             Run::Idle | Run::Saving { .. } | Run::Following(_) | Run::Over => None,
         };
         let mapping = node.mapping.as_ref().map(|asking| asking.task);
-        let tasks: Vec<TaskId> = run.into_iter().chain(mapping).collect();
+        let mut tasks: Vec<TaskId> = run.into_iter().chain(mapping).collect();
+        if node.contents_asked > 0 {
+            tasks.extend(node.contents.iter().filter_map(|content| match content {
+                Content::Asking(asking) => Some(asking.task),
+                Content::Unasked | Content::Known(_) => None,
+            }));
+        }
         if tasks.is_empty() || node.jobs.is_empty() {
             return Ok(());
         }

@@ -72,3 +72,69 @@ fn wide_graph_is_scheduled_in_bounded_time() {
     bench.close("a");
     assert!(bench.scheduler.is_empty());
 }
+
+#[test]
+fn each_job_is_told_of_vertices_by_its_own_names() {
+    let mut bench = Bench::default();
+    let draw = |name: &str| {
+        let mut drawing = Drawing::default();
+        let base = drawing.source("base");
+        let name = name.to_owned();
+        let top = drawing.changed_run("make", "", &base, 1, |vertex| vertex.name.clone_from(&name));
+        (drawing.graph(), top)
+    };
+    let (one, top) = draw("[1/2] make");
+    bench.want("a", &one, &top);
+    let (other, same) = draw("[build 4/9] make");
+    assert_eq!(top, same);
+    bench.want("b", &other, &same);
+    bench.succeed_all();
+    assert_eq!(bench.begun, ["base", "[1/2] make"]);
+    assert_eq!(bench.told("a", "[1/2] make").len(), 2);
+    assert_eq!(bench.told("b", "[build 4/9] make").len(), 2);
+    assert!(bench.told("b", "[1/2] make").is_empty());
+}
+
+#[test]
+fn fault_of_the_scheduler_fails_the_builds_it_concerns_and_no_other() {
+    let mut bench = Bench::default();
+    let mut drawing = Drawing::default();
+    let bad = drawing.source("bad");
+    let good = drawing.source("good");
+    let graph = drawing.graph();
+    let hit = bench.want("a", &graph, &bad);
+    let spared = bench.want("b", &graph, &good);
+    bench.end_as_other_work("bad");
+    let failure = bench.answers[&hit].clone().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Internal);
+    assert!(
+        failure.message.contains("running"),
+        "the trace is told: {failure}"
+    );
+    let broken = bench.want("a", &graph, &good);
+    assert!(
+        bench.answers[&broken].is_err(),
+        "the build that was hit is over"
+    );
+    bench.succeed("good");
+    assert!(bench.answers[&spared].is_ok());
+    let later = bench.want("c", &graph, &bad);
+    bench.succeed("bad");
+    assert!(bench.answers[&later].is_ok(), "a later build begins anew");
+}
+
+#[test]
+fn task_that_nobody_asked_for_changes_nothing_and_gives_its_pins_back() {
+    let mut bench = Bench::default();
+    let mut drawing = Drawing::default();
+    let base = drawing.source("base");
+    let graph = drawing.graph();
+    let request = bench.want("a", &graph, &base);
+    bench
+        .running
+        .insert(String::from("stranger"), crate::model::TaskId(u64::MAX));
+    bench.succeed("stranger");
+    assert!(bench.pinned().is_empty());
+    bench.succeed("base");
+    assert!(bench.answers[&request].is_ok());
+}
