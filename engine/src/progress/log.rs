@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +12,22 @@ use cooper_proto::control::{self, StatusResponse};
 use cooper_proto::{Digest, pb};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::watch;
 
-use super::summary::{BuildSummary, VertexSummary};
+use super::summary::BuildSummary;
+use super::vertices::{Known, Sharing, State};
 use super::{StatusStream, follow, frame, wire};
 use crate::Clock;
 
 /// Output is cut into pieces of this many bytes, so that a follower's memory has a bound.
 const LOG_PIECE: usize = 256 << 10;
+
+/// A frame with many vertices ends after this many bytes, and a failure's words are cut to as many.
+///
+/// # Units
+/// Bytes.
+const MANY: usize = 64 << 10;
 
 /// What a vertex is called while it is shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,43 +69,6 @@ pub(crate) struct JobLog {
     clock: Clock,
     state: Mutex<State>,
     extent: watch::Sender<Extent>,
-}
-
-#[derive(Debug)]
-struct State {
-    file: File,
-    length: u64,
-    vertices: IndexMap<Digest, Known>,
-    statuses: BTreeMap<(Digest, String), u64>,
-    warnings: u64,
-    /// Why the log is not whole, once writing has failed.
-    broken: Option<String>,
-}
-
-/// What is known of a vertex.
-#[derive(Debug, Clone)]
-struct Known {
-    head: VertexHead,
-    started_ns: Option<u64>,
-    completed_ns: Option<u64>,
-    cached: bool,
-    error: Option<String>,
-    miss: Option<MissReason>,
-    restarts: u32,
-    /// Where in the log the vertex is first mentioned.
-    first_byte: u64,
-    shared: Sharing,
-}
-
-/// Where a build's log gets a vertex's inner events from, when another build was there first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sharing {
-    /// From nowhere yet.
-    Apart,
-    /// Copied from the other build's log up to this byte.
-    Copied(u64),
-    /// Straight from the tasks that work on it.
-    Joined,
 }
 
 impl JobLog {
@@ -150,12 +122,19 @@ impl JobLog {
             return;
         }
         let mut status = StatusResponse::default();
+        let mut size = 0;
         for head in news {
-            let digest = head.digest.clone();
-            state.meet(head);
-            status.vertexes.push(state.vertices[&digest].to_wire());
+            let wire = state.meet(head).to_wire();
+            size += wire.encoded_len();
+            status.vertexes.push(wire);
+            if size > MANY {
+                self.append(&mut state, &std::mem::take(&mut status));
+                size = 0;
+            }
         }
-        self.append(&mut state, &status);
+        if size > 0 {
+            self.append(&mut state, &status);
+        }
     }
 
     /// Work on a vertex began, at `since_ns` when it began for another build.
@@ -188,7 +167,7 @@ impl JobLog {
         // Clients tell a cancelled vertex from a failed one by these words.
         let words = match failure.kind {
             FailureKind::Cancelled => "context canceled".to_owned(),
-            _ => failure.message.clone(),
+            _ => cut(&failure.message),
         };
         let now = self.clock.now_ns();
         self.change(head, |known| {
@@ -223,10 +202,11 @@ impl JobLog {
     fn part(&self, vertex: &Digest, status: &Status) {
         let now = self.clock.now_ns();
         let mut state = self.state.lock();
-        let started = *state
-            .statuses
-            .entry((vertex.clone(), status.id.clone()))
-            .or_insert(now);
+        let part = (vertex.clone(), status.id.clone());
+        let started = *state.statuses.entry(part.clone()).or_insert(now);
+        if status.completed {
+            state.statuses.remove(&part);
+        }
         let message = control::VertexStatus {
             id: status.id.clone(),
             vertex: vertex.to_string(),
@@ -384,56 +364,14 @@ impl JobLog {
     }
 }
 
-impl State {
-    fn meet(&mut self, head: VertexHead) -> &mut Known {
-        let first_byte = self.length;
-        self.vertices
-            .entry(head.digest.clone())
-            .or_insert_with(|| Known {
-                head,
-                started_ns: None,
-                completed_ns: None,
-                cached: false,
-                error: None,
-                miss: None,
-                restarts: 0,
-                first_byte,
-                shared: Sharing::Apart,
-            })
+/// Words that fit into a frame. The whole of them is in the build's own failure.
+fn cut(words: &str) -> String {
+    if words.len() <= MANY {
+        return words.to_owned();
     }
-
-    /// A build goes on without its log, and its summary says so.
-    fn break_off(&mut self, error: &io::Error) {
-        let words = error.to_string();
-        tracing::error!(%error, "a progress log could not be written; the rest of it is lost");
-        self.broken.get_or_insert(words);
-    }
+    format!("{}… (cut)", &words[..words.floor_char_boundary(MANY)])
 }
 
-impl Known {
-    fn to_wire(&self) -> control::Vertex {
-        control::Vertex {
-            digest: self.head.digest.to_string(),
-            inputs: self.head.inputs.iter().map(ToString::to_string).collect(),
-            name: self.head.name.clone(),
-            cached: self.cached,
-            started: self.started_ns.map(wire::timestamp),
-            completed: self.completed_ns.map(wire::timestamp),
-            error: self.error.clone().unwrap_or_default(),
-            progress_group: self.head.group.clone(),
-        }
-    }
-
-    fn to_summary(&self) -> VertexSummary {
-        VertexSummary {
-            digest: self.head.digest.clone(),
-            name: self.head.name.clone(),
-            started_ns: self.started_ns,
-            completed_ns: self.completed_ns,
-            cached: self.cached,
-            error: self.error.clone(),
-            miss: self.miss.clone(),
-            restarts: self.restarts,
-        }
-    }
-}
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

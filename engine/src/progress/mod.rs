@@ -9,6 +9,7 @@ mod log;
 mod scope;
 mod sink;
 mod summary;
+mod vertices;
 mod wire;
 
 pub use follow::{StatusStream, replay};

@@ -5,6 +5,7 @@ use cooper_core::ports::{ChunkSink, PacketStream};
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::BytesMessage;
 use cooper_proto::fsutil::Packet;
+use cooper_proto::fsutil::packet::PacketType;
 use futures::future::BoxFuture;
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -134,7 +135,14 @@ pub(super) struct Packets(pub(super) Conversation<Packet>);
 #[async_trait]
 impl PacketStream for Packets {
     async fn send(&mut self, packet: Packet) -> Result<(), Failure> {
-        self.0.send(packet).await
+        let last = packet.r#type == PacketType::PacketFin as i32;
+        self.0.send(packet).await?;
+        if last {
+            // Neither role says anything after its FIN. A client that returns while this side is open resets the
+            // stream, and that would look like a failure.
+            self.0.outgoing = None;
+        }
+        Ok(())
     }
 
     async fn receive(&mut self) -> Result<Option<Packet>, Failure> {
