@@ -349,3 +349,44 @@ async fn a_finished_build_can_be_followed_and_is_in_the_history() {
     assert_eq!(ending.failure, None);
     assert!(ending.vertices.iter().any(|vertex| vertex.name == "step"));
 }
+
+#[tokio::test]
+async fn history_outlives_the_engine_but_not_its_bounds() {
+    let state = tempfile::tempdir().expect("a folder");
+    let setup = || Setup {
+        state: Some(state.path().to_owned()),
+        limits: Limits {
+            history_entries: 2,
+            ..Limits::default()
+        },
+        ..Setup::default()
+    };
+    let bench = Bench::new(setup());
+    for job in ["one", "two", "three"] {
+        let graph = Llb::chain("base", &[job]);
+        assert!(
+            bench
+                .engine
+                .solve(Bench::graph(job, graph))
+                .await
+                .result
+                .is_ok()
+        );
+    }
+    bench.engine.shutdown().await;
+    drop(bench);
+    std::fs::write(state.path().join("logs/left-behind"), "by a kill").expect("written");
+
+    let bench = Bench::new(setup());
+    let jobs: Vec<_> = bench
+        .engine
+        .history()
+        .into_iter()
+        .map(|record| record.job)
+        .collect();
+    assert_eq!(jobs, ["three", "two"]);
+    let seen = all(bench.progress("three").await).await;
+    assert!(output_of(&seen).contains("three ends\n"));
+    let logs = std::fs::read_dir(state.path().join("logs")).expect("a folder");
+    assert_eq!(logs.count(), 2);
+}

@@ -1,4 +1,7 @@
+use std::num::NonZeroUsize;
+
 use cooper_core::model::{FailureKind, JobId};
+use cooper_engine::Limits;
 
 use crate::fake::{Bench, Llb, Script, Setup, all, output_of};
 
@@ -114,6 +117,36 @@ async fn two_builds_of_one_name_cannot_run_at_the_same_time() {
     bench.worker.let_go("step");
     assert!(first.outcome().await.result.is_ok());
     assert!(bench.engine.solve(spec()).await.result.is_ok());
+}
+
+#[tokio::test]
+async fn no_more_steps_run_than_the_worker_takes_however_many_builds_there_are() {
+    let bench = Bench::new(Setup {
+        limits: Limits {
+            steps_per_worker: NonZeroUsize::new(1),
+            ..Limits::default()
+        },
+        ..Setup::default()
+    });
+    bench.worker.hold("first");
+    let start = |step: &str| {
+        let mut llb = Llb::default();
+        let only = llb.step(step, &[]);
+        let spec = Bench::graph(step, llb.wanting(&only));
+        bench.engine.start(spec).expect("it starts")
+    };
+    let first = start("first");
+    bench.worker.reached("first").await;
+    let (waiting, given_up) = (start("waiting"), start("given up"));
+    // A step that waits for its turn can be given up without one.
+    given_up.cancel();
+    let gone = given_up.outcome().await.result.expect_err("cancelled");
+    assert_eq!(gone.kind, FailureKind::Cancelled);
+    bench.worker.let_go("first");
+    assert!(first.outcome().await.result.is_ok());
+    assert!(waiting.outcome().await.result.is_ok());
+    assert_eq!(bench.worker.most_running(), 1);
+    assert_eq!(bench.worker.runs("given up"), 0);
 }
 
 #[tokio::test(start_paused = true)]

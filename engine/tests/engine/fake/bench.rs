@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) frontends: Vec<Arc<dyn Frontend>>,
     pub(crate) exporters: Vec<Arc<dyn Exporter>>,
     pub(crate) limits: Limits,
+    /// A folder that outlives the bench.
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// An engine and the world around it.
@@ -49,7 +52,7 @@ impl Bench {
             sessions,
             // Each look at the clock is a second later.
             clock: Clock::new(move || ticks.fetch_add(1, Ordering::SeqCst) * 1_000_000_000),
-            state: state.path().to_owned(),
+            state: setup.state.unwrap_or_else(|| state.path().to_owned()),
             limits: setup.limits,
             allowed_entitlements: BTreeSet::new(),
             version: "test".into(),
