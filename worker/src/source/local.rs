@@ -107,8 +107,8 @@ impl LocalSource {
             events: events.clone(),
         };
         let result = match directory {
-            LocalDir::OnDisk(path) => sync.from_disk(path, cancelled).await?,
-            LocalDir::Remote(stream) => sync.from_client(stream, cancelled).await?,
+            LocalDir::OnDisk(path) => sync.read_disk(path, cancelled).await?,
+            LocalDir::Remote(stream) => sync.ask_client(stream, cancelled).await?,
         };
         Ok(vec![result])
     }
@@ -155,7 +155,7 @@ struct Sync {
 }
 
 impl Sync {
-    async fn from_disk(self, path: PathBuf, cancelled: Cancelled) -> Result<ResultId, Failure> {
+    async fn read_disk(self, path: PathBuf, cancelled: Cancelled) -> Result<ResultId, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         let task = blocking({
             let stop = stop.clone();
@@ -189,7 +189,7 @@ impl Sync {
         self.keep(&changes)
     }
 
-    async fn from_client(
+    async fn ask_client(
         self,
         stream: Box<dyn PacketStream>,
         cancelled: Cancelled,

@@ -107,6 +107,11 @@ fn fixture() -> Fixture {
 }
 
 impl Fixture {
+    /// Ends the process, as far as the state folder can tell.
+    fn close(self) -> tempfile::TempDir {
+        self.place
+    }
+
     fn write(&self, path: &str, content: &str) {
         let path = self.place.path().join("context").join(path);
         std::fs::create_dir_all(path.parent().expect("has one")).expect("made");
@@ -182,8 +187,7 @@ async fn an_unchanged_directory_is_the_same_result_also_after_a_restart() {
     let first = fixture.run(&[]).await.expect("synced");
     assert_eq!(fixture.names(&first), ["a", "a/f", "g"]);
     assert_eq!(fixture.run(&[]).await.expect("synced"), first);
-    let Fixture { place, .. } = fixture;
-    let again = open(place);
+    let again = open(fixture.close());
     assert_eq!(again.run(&[]).await.expect("synced"), first);
 }
 
