@@ -61,6 +61,12 @@ impl<W: Write> Pieces<W> {
         if self.compression == Compression::Uncompressed {
             return self.output.write_all(&piece);
         }
+        if rayon::current_thread_index().is_some() {
+            // On a thread of the pool, waiting for the pool could be waiting for oneself.
+            return self
+                .output
+                .write_all(&compress_piece(self.compression, &piece)?);
+        }
         if self.running.len() >= self.max_running {
             self.take_first()?;
         }
@@ -174,9 +180,9 @@ mod tests {
             .collect();
         for compression in [Compression::Gzip, Compression::Zstd] {
             let at_once = round(&bytes, compression);
-            for threads in [1, 3] {
+            for threads in [1, 4] {
                 let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads + 1)
+                    .num_threads(threads)
                     .build()
                     .unwrap();
                 let in_pieces = pool.install(|| {

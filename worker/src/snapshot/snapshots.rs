@@ -157,7 +157,7 @@ impl Snapshots {
         for result in results {
             chain.extend(self.inner.meta.result(result)?.layers);
         }
-        self.compose(last_of_each(chain), description)
+        self.compose(chain, description)
     }
 
     /// What `upper` has on top of `lower`: what DiffOp makes. Copies nothing.
@@ -221,7 +221,13 @@ impl Snapshots {
     fn stack(&self, result: &ResultId) -> Result<Stack, SnapshotError> {
         let info = self.inner.meta.result(result)?;
         let mut dirs = Vec::with_capacity(info.layers.len());
+        let mut seen = HashSet::new();
         for layer in info.layers.iter().rev() {
+            // Overlayfs takes no directory twice, and images often have the empty layer several
+            // times. All that a lower occurrence shows or hides, the uppermost does as well.
+            if !seen.insert(layer) {
+                continue;
+            }
             if !self.inner.meta.layer(layer)?.unpacked {
                 return Err(SnapshotError::NotUnpacked {
                     result: result.clone(),
@@ -236,17 +242,4 @@ impl Snapshots {
     fn shared(&self, result: &ResultId) -> Option<Arc<Shared>> {
         self.inner.views.lock().get(result).and_then(Weak::upgrade)
     }
-}
-
-/// Leaves of a layer that occurs again only the uppermost: all that the others show or hide,
-/// that shows and hides as well. Overlayfs takes no directory twice.
-fn last_of_each(chain: Vec<LayerId>) -> Vec<LayerId> {
-    let mut seen = HashSet::new();
-    let mut kept: Vec<LayerId> = chain
-        .into_iter()
-        .rev()
-        .filter(|layer| seen.insert(layer.clone()))
-        .collect();
-    kept.reverse();
-    kept
 }
