@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::Job;
@@ -17,9 +17,15 @@ pub(crate) type Open = (Arc<Job>, Arc<BuildBridge>);
 pub(crate) struct JobRegistry {
     open: Mutex<BTreeMap<JobId, Open>>,
     changed: watch::Sender<()>,
+    starting: Mutex<()>,
 }
 
 impl JobRegistry {
+    /// Held while a build starts, so that two of one name cannot both find the name free and write one log.
+    pub(crate) fn starting(&self) -> MutexGuard<'_, ()> {
+        self.starting.lock()
+    }
+
     /// Opens a build.
     ///
     /// # Errors

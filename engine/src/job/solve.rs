@@ -35,14 +35,15 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
             "a build needs a name (the request's Ref)",
         ));
     }
+    let entitlements = Entitlements::grant(&spec.entitlements, &parts.allowed_entitlements)?;
+    let exports = choose_exporters(parts, &spec.exporters)?;
+    let _one_at_a_time = parts.jobs.starting();
     if parts.jobs.contains(&spec.job) {
         return Err(Failure::new(
             FailureKind::InvalidInput,
             format!("a build of the name {} is running", spec.job),
         ));
     }
-    let entitlements = Entitlements::grant(&spec.entitlements, &parts.allowed_entitlements)?;
-    let exports = choose_exporters(parts, &spec.exporters)?;
     let log = JobLog::create(parts.history.log_path(&spec.job), parts.clock.clone())?;
     let (gateway, returned) = match &spec.build {
         Build::Gateway { request } => {

@@ -149,6 +149,37 @@ async fn no_more_steps_run_than_the_worker_takes_however_many_builds_there_are()
     assert_eq!(bench.worker.runs("given up"), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_builds_at_once_run_what_they_share_once() {
+    let bench = Bench::new(Setup::default());
+    bench.worker.hold("shared");
+    let names: Vec<_> = (0..200).map(|n| format!("build {n}")).collect();
+    let builds: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let graph = Llb::chain("base", &["shared", name]);
+            bench
+                .engine
+                .start(Bench::graph(name, graph))
+                .expect("it starts")
+        })
+        .collect();
+    bench.worker.reached("shared").await;
+    bench.worker.let_go("shared");
+    for (place, build) in builds.into_iter().enumerate() {
+        // Every third one is given up at whatever moment this is.
+        if place % 3 == 0 {
+            drop(build);
+        } else {
+            let outcome = build.outcome().await;
+            assert!(outcome.result.is_ok(), "{outcome:?}");
+        }
+    }
+    assert_eq!(bench.worker.runs("shared"), 1);
+    bench.engine.shutdown().await;
+    assert_eq!(bench.worker.pinned(), []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn progress_of_a_build_that_never_comes_is_an_error() {
     let bench = Bench::new(Setup::default());
