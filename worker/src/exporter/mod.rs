@@ -14,6 +14,7 @@ mod local;
 mod platforms;
 mod progress;
 mod tar;
+mod whole;
 
 #[cfg(test)]
 mod files_tests;
@@ -24,3 +25,4 @@ pub use image::ImageExporter;
 pub use image_archive::{ArchiveExporter, Variant};
 pub use local::LocalExporter;
 pub use tar::TarExporter;
+pub use whole::Whole;

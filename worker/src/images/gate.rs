@@ -31,6 +31,17 @@ impl Gate {
         }
     }
 
+    /// As [`Self::hold`], for code that blocks.
+    pub fn hold_blocking(&self) -> Hold {
+        loop {
+            if let Ok(guard) = Arc::clone(&self.lock).try_read_owned() {
+                return Hold { _guard: guard };
+            }
+            // A removal is over in the time that removing some files takes.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
     /// Closes the gate if nobody is in it.
     pub(super) fn try_close(&self) -> Option<Closed> {
         let guard = Arc::clone(&self.lock).try_write_owned().ok()?;

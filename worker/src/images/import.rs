@@ -66,6 +66,7 @@ impl ImageStore {
         source: ImportSource,
         options: &ImportOptions,
     ) -> Result<Vec<Imported>, Failure> {
+        let _hold = self.gate().hold_blocking();
         match source {
             ImportSource::Directory(path) => {
                 if path.join("oci-layout").is_file() && path.join("index.json").is_file() {

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone)]
 pub struct ImageStore {
     content: ContentStore,
-    snapshots: Snapshots,
+    pub(super) snapshots: Snapshots,
     limits: Limits,
     gate: Gate,
 }

@@ -281,6 +281,8 @@ fn tag_and_remove_share_blobs_until_the_last_name_goes() {
     assert!(fixture.images.remove(&reference("a")).is_err());
     let removed = fixture.images.remove(&reference("b:2")).unwrap();
     assert_eq!(removed.blobs.len(), 3);
+    assert_eq!(removed.layers.len(), 1);
+    assert_eq!(fixture.layers.snapshots().meta().layers().unwrap(), []);
     assert!(removed.bytes > 0);
     assert_eq!(fixture.images.content().list().unwrap(), []);
     let unknown = fixture.images.tag(&reference("a"), &reference("c"), 1);
@@ -297,6 +299,11 @@ async fn removal_takes_nothing_while_a_build_is_under_way() {
     assert_eq!(removed.blobs, []);
     drop(hold);
     assert_eq!(fixture.images.content().list().unwrap().len(), 3);
+    // What was postponed goes with the next.
+    fixture.import_hello("b", "ho");
+    let removed = fixture.images.remove(&reference("b")).unwrap();
+    assert_eq!(removed.blobs.len(), 6);
+    assert_eq!(fixture.images.content().list().unwrap(), []);
 }
 
 #[test]
@@ -308,5 +315,6 @@ fn layers_that_results_stand_on_keep_their_blobs() {
     fixture.layers.snapshots().compose(chain, "kept").unwrap();
     let removed = fixture.images.remove(&reference("a")).unwrap();
     assert_eq!(removed.blobs.len(), 2, "manifest and configuration");
+    assert_eq!(removed.layers, []);
     assert_eq!(fixture.images.content().list().unwrap().len(), 1);
 }
