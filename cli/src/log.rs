@@ -13,3 +13,17 @@ pub fn to_standard_error(environment: &Environment, level: &str) {
         .with_writer(std::io::stderr)
         .init();
 }
+
+/// Writes a daemon's diagnostics to standard error, as lines of text or of JSON.
+pub fn of_daemon(environment: &Environment, level: &str, json: bool) {
+    if !json {
+        return to_standard_error(environment, level);
+    }
+    let directives = environment.variable("COOPER_LOG").unwrap_or(level);
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

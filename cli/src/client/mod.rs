@@ -6,6 +6,7 @@ mod joined;
 
 pub use build::{BuildRequest, Started};
 pub use host::Host;
+pub(crate) use host::listen;
 pub use joined::Joined;
 
 use std::path::Path;

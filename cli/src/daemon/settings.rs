@@ -1,5 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use cooper_worker::distribution::DistributionConfig;
 
 /// What an engine is told at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,6 +11,14 @@ pub struct EngineSettings {
     pub entitlements: BTreeSet<String>,
     /// Steps of all builds that run at the same time; the engine's default when `None`.
     pub max_parallelism: Option<NonZeroUsize>,
+    /// How registries are reached.
+    pub distribution: DistributionConfig,
+    /// Labels of the worker.
+    pub labels: BTreeMap<String, String>,
+    /// Records of builds that are kept at most; the engine's default when `None`.
+    pub history_entries: Option<usize>,
+    /// How long records of builds are kept; the engine's default when `None`.
+    pub history_age: Option<Duration>,
 }
 
 impl EngineSettings {
