@@ -7,6 +7,8 @@ use cooper::command::{self, Line};
 use cooper::config::Environment;
 
 fn main() -> anyhow::Result<ExitCode> {
+    // A container's helper is this same program, started anew.
+    cooper_worker::exec::runner_main_if_asked();
     let line = Line::parse();
     let environment = Environment::read()?;
     cooper::log::to_standard_error(&environment, "warn");

@@ -5,6 +5,8 @@ use cooper::config::Environment;
 use cooper::daemon::{self, DaemonFlags};
 
 fn main() -> anyhow::Result<()> {
+    // A container's helper is this same program, started anew.
+    cooper_worker::exec::runner_main_if_asked();
     let flags = DaemonFlags::parse();
     let environment = Environment::read()?;
     let options = daemon::options(&flags)?;

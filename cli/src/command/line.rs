@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::build::{self, BuildFlags};
+use super::image::{self, ImageFlags};
 use crate::config::{Environment, state_folder};
 
 /// Build container images, concurrently and from a cache.
@@ -23,6 +24,8 @@ pub struct Line {
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildFlags>),
+    /// Look after the images on this machine
+    Image(ImageFlags),
 }
 
 /// Runs a command and says how the program is to exit.
@@ -30,6 +33,7 @@ pub async fn run(line: Line, environment: &Environment) -> u8 {
     let state = state_folder(line.state.as_deref(), environment);
     match line.command {
         Command::Build(flags) => build::run(*flags, &state, environment).await,
+        Command::Image(flags) => image::run(flags, &state, environment).await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What users type.
 
 pub mod build;
+pub mod image;
 
 mod interrupt;
 mod line;

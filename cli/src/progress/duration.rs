@@ -15,7 +15,8 @@ pub(super) fn seconds(duration_ns: u64) -> String {
 }
 
 /// A number of bytes as `1.23MB`, in powers of 1000.
-pub(super) fn bytes(count: u64) -> String {
+#[must_use]
+pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if count < 1000 {
         return format!("{count}B");

@@ -12,6 +12,7 @@ mod summary;
 mod tty;
 mod view;
 
+pub use duration::bytes;
 pub use error::{failure_text, step_log};
 pub use plain::Plain;
 pub use rawjson::status_line;
