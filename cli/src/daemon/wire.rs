@@ -1,16 +1,77 @@
 //! The one place that names the concrete worker, frontend and exporters together.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use cooper_core::model::Failure;
-use cooper_engine::Engine;
+use cooper_core::model::{Failure, FailureKind};
+use cooper_core::ports::{Exporter, Worker};
+use cooper_engine::session::SessionRegistry;
+use cooper_engine::{Clock, Engine, EngineParts, Limits};
+use cooper_frontend::gateway::Dockerfile;
+use cooper_worker::exec::RunnerProgram;
+use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
+use cooper_worker::snapshot::Durability;
 
 use super::EngineSettings;
+use crate::config::now_ns;
+
+/// Folder in the state folder for the engine's own logs and records.
+const ENGINE_FOLDER: &str = "engine";
 
 /// Makes an engine on a state folder, which the caller has locked.
 ///
 /// # Errors
-/// When the folder cannot be used.
-pub async fn assemble(_folder: &Path, _settings: EngineSettings) -> Result<Engine, Failure> {
-    Err(Failure::unsupported("the local worker"))
+/// When the folder cannot be used, or this user may not run containers.
+pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Engine, Failure> {
+    let mut limits = Limits::default();
+    if let Some(parallelism) = settings.max_parallelism {
+        limits.steps_per_worker = Some(parallelism);
+    }
+    if let Some(entries) = settings.history_entries {
+        limits.history_entries = entries;
+    }
+    if let Some(age) = settings.history_age {
+        limits.history_age = age;
+    }
+    let sessions = SessionRegistry::new(limits.session_wait);
+    let worker_settings = WorkerSettings {
+        state: folder.to_path_buf(),
+        limits: cooper_worker::limits::Limits::default(),
+        registries: settings.distribution,
+        durability: Durability::PowerLoss,
+        sessions: Arc::new(sessions.clone()),
+        runner: RunnerProgram::this_executable().map_err(|error| runner_missing(&error))?,
+    };
+    // Opening repairs what an earlier process left, which reads and writes disks.
+    let opened = tokio::task::spawn_blocking(move || LocalWorker::open(worker_settings));
+    let worker = opened
+        .await
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?
+        .map_err(|error| Failure::new(FailureKind::Infrastructure, error.to_string()))?;
+    let shared = Arc::new(worker.clone());
+    Engine::new(EngineParts {
+        worker: Arc::clone(&shared) as Arc<dyn Worker>,
+        cache: Arc::new(worker.cache()),
+        files: shared,
+        frontends: vec![Arc::new(Dockerfile)],
+        exporters: exporters(&worker, &sessions),
+        sessions,
+        clock: Clock::new(now_ns),
+        state: folder.join(ENGINE_FOLDER),
+        limits,
+        allowed_entitlements: settings.entitlements,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+fn exporters(_worker: &LocalWorker, _sessions: &SessionRegistry) -> Vec<Arc<dyn Exporter>> {
+    Vec::new()
+}
+
+fn runner_missing(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        FailureKind::Denied,
+        format!("containers cannot be started: {error}"),
+    )
+    .with_hint("this build of Cooper must run as root")
 }
