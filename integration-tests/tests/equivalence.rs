@@ -17,7 +17,9 @@ fn seeds() -> Result<std::ops::Range<u64>> {
     let Ok(text) = std::env::var("COOPER_EQUIVALENCE_SEEDS") else {
         return Ok(SEEDS);
     };
-    let (from, to) = text.split_once("..").context("COOPER_EQUIVALENCE_SEEDS is from..to")?;
+    let (from, to) = text
+        .split_once("..")
+        .context("COOPER_EQUIVALENCE_SEEDS is from..to")?;
     Ok(from.parse()?..to.parse()?)
 }
 
@@ -32,7 +34,11 @@ fn build(sandbox: &Sandbox, generated: &Generated) -> Result<Built> {
     if scratch.exists() {
         fs::remove_dir_all(&scratch)?;
     }
-    let (context, files, layout) = (scratch.join("context"), scratch.join("files"), scratch.join("layout"));
+    let (context, files, layout) = (
+        scratch.join("context"),
+        scratch.join("files"),
+        scratch.join("layout"),
+    );
     fs::create_dir_all(&context)?;
     fs::create_dir_all(&layout)?;
     generated.write_to(&context)?;
@@ -47,14 +53,23 @@ fn build(sandbox: &Sandbox, generated: &Generated) -> Result<Built> {
         &format!("type=local,dest={}", path(&files)),
         path(&context),
     ])?;
-    Ok(Built { layers: layers(&archive, &layout)?, tree: read_tree(&files)? })
+    Ok(Built {
+        layers: layers(&archive, &layout)?,
+        tree: read_tree(&files)?,
+    })
 }
 
 fn layers(archive: &Path, layout: &Path) -> Result<Vec<String>> {
     succeed(command("tar", &["-xf", path(archive), "-C", path(layout)]))?;
     let config = oci_config(layout)?;
-    let listed = config["rootfs"]["diff_ids"].as_array().context("a configuration lists its layers")?;
-    Ok(listed.iter().filter_map(|id| id.as_str()).map(str::to_owned).collect())
+    let listed = config["rootfs"]["diff_ids"]
+        .as_array()
+        .context("a configuration lists its layers")?;
+    Ok(listed
+        .iter()
+        .filter_map(|id| id.as_str())
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Builds one seed in every way; says how the results differ.
@@ -69,14 +84,32 @@ fn check(seed: u64) -> Result<Vec<String>> {
 
     let mut wrong = Vec::new();
     if partly.layers != wholly.layers {
-        wrong.push(format!("layers changed:\n  {:?}\n  {:?}", partly.layers, wholly.layers));
+        wrong.push(format!(
+            "layers changed:\n  {:?}\n  {:?}",
+            partly.layers, wholly.layers
+        ));
     }
     if cold.layers.len() != wholly.layers.len() {
-        wrong.push(format!("{} layers from nothing, {} cached", cold.layers.len(), wholly.layers.len()));
+        wrong.push(format!(
+            "{} layers from nothing, {} cached",
+            cold.layers.len(),
+            wholly.layers.len()
+        ));
     }
-    wrong.extend(differences(&cold.tree, &partly.tree).into_iter().map(|line| format!("partly cached: {line}")));
-    wrong.extend(differences(&cold.tree, &wholly.tree).into_iter().map(|line| format!("wholly cached: {line}")));
-    Ok(wrong.into_iter().map(|line| format!("seed {seed}: {line}")).collect())
+    wrong.extend(
+        differences(&cold.tree, &partly.tree)
+            .into_iter()
+            .map(|line| format!("partly cached: {line}")),
+    );
+    wrong.extend(
+        differences(&cold.tree, &wholly.tree)
+            .into_iter()
+            .map(|line| format!("wholly cached: {line}")),
+    );
+    Ok(wrong
+        .into_iter()
+        .map(|line| format!("seed {seed}: {line}"))
+        .collect())
 }
 
 #[test]
@@ -86,7 +119,10 @@ fn cached_builds_equal_builds_from_nothing() -> Result<()> {
     let work = |seeds: &[u64]| -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         for seed in seeds {
-            wrong.extend(check(*seed).with_context(|| format!("seed {seed}:\n{}", generate(*seed).dockerfile))?);
+            wrong.extend(
+                check(*seed)
+                    .with_context(|| format!("seed {seed}:\n{}", generate(*seed).dockerfile))?,
+            );
         }
         Ok(wrong)
     };

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind};
-use cooper_core::ports::{Exporter, Worker};
+use cooper_core::ports::{Exporter, Sessions, Worker};
 use cooper_engine::session::SessionRegistry;
 use cooper_engine::{Clock, Engine, EngineParts, Limits};
 use cooper_frontend::gateway::Dockerfile;
 use cooper_worker::exec::RunnerProgram;
+use cooper_worker::exporter::{
+    ArchiveExporter, ImageExporter, LocalExporter, TarExporter, Variant,
+};
 use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
 use cooper_worker::snapshot::Durability;
 
@@ -64,8 +67,34 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Engine,
     })
 }
 
-fn exporters(_worker: &LocalWorker, _sessions: &SessionRegistry) -> Vec<Arc<dyn Exporter>> {
-    Vec::new()
+fn exporters(worker: &LocalWorker, sessions: &SessionRegistry) -> Vec<Arc<dyn Exporter>> {
+    let sessions: Arc<dyn Sessions> = Arc::new(sessions.clone());
+    let (images, layers, source) = (worker.images(), worker.layers(), worker.image_source());
+    let archive = |variant| {
+        Arc::new(ArchiveExporter::new(
+            variant,
+            images,
+            layers,
+            source,
+            Arc::clone(&sessions),
+        ))
+    };
+    vec![
+        Arc::new(ImageExporter::new(
+            images,
+            layers,
+            source,
+            worker.distribution(),
+            Arc::clone(&sessions),
+        )),
+        archive(Variant::Oci),
+        archive(Variant::Docker),
+        Arc::new(LocalExporter::new(
+            layers.snapshots().clone(),
+            Arc::clone(&sessions),
+        )),
+        Arc::new(TarExporter::new(layers.snapshots().clone(), sessions)),
+    ]
 }
 
 fn runner_missing(error: &dyn std::fmt::Display) -> Failure {
