@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::model::JobId;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -26,23 +26,11 @@ impl JobRegistry {
         self.starting.lock()
     }
 
-    /// Opens a build.
-    ///
-    /// # Errors
-    /// `InvalidInput` when a build of its name is open.
-    pub(crate) fn insert(&self, job: &Arc<Job>, bridge: Arc<BuildBridge>) -> Result<(), Failure> {
-        {
-            let mut open = self.open.lock();
-            if open.contains_key(&job.id) {
-                return Err(Failure::new(
-                    FailureKind::InvalidInput,
-                    format!("a build of the name {} is running", job.id),
-                ));
-            }
-            open.insert(job.id.clone(), (Arc::clone(job), bridge));
-        }
+    /// Opens a build. Its name is free, and stays so while [`JobRegistry::starting`] is held.
+    pub(crate) fn insert(&self, job: &Arc<Job>, bridge: Arc<BuildBridge>) {
+        let open = (Arc::clone(job), bridge);
+        self.open.lock().insert(job.id.clone(), open);
         self.changed.send_replace(());
-        Ok(())
     }
 
     /// Forgets a build.

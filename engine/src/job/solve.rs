@@ -61,7 +61,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         gateway,
     });
     let bridge = Arc::new(BuildBridge::new(Arc::clone(parts), Arc::clone(&job)));
-    parts.jobs.insert(&job, Arc::clone(&bridge))?;
+    // Before anybody can find the build: a client that waits for it asks as soon as it is there.
     parts.driver.open(
         job.id.clone(),
         Seat {
@@ -70,6 +70,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
             steps: Permits::new(fewest(spec.steps, parts.limits.steps_per_build)),
         },
     );
+    parts.jobs.insert(&job, Arc::clone(&bridge));
     let cancel = job.cancel.clone();
     let id = job.id.clone();
     let run = Run {
