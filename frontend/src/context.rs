@@ -1,10 +1,10 @@
 //! Where the Dockerfile and the build context come from (features.md A6, A7).
 
+use cooper_core::patterns::parse_ignore_file;
 use cooper_proto::pb;
 
 use crate::convert::{File, Input, Questions, Stop};
 use crate::diagnostic::Fault;
-use crate::dockerfile::ignore;
 use crate::golang::path::{base, dir, join};
 use crate::llb::{
     Action, CopySource, FileActions, GitSource, Graph, Local, Notes, Output, git, http, local,
@@ -108,7 +108,7 @@ impl MainContext {
         });
         let content = questions.file(&definition, IGNORE_FILE, None)?;
         Ok(content
-            .map(|content| ignore::patterns(&String::from_utf8_lossy(&content)))
+            .map(|content| parse_ignore_file(&String::from_utf8_lossy(&content)))
             .unwrap_or_default())
     }
 
@@ -257,7 +257,7 @@ pub(crate) fn dockerfile(
     };
     Ok((
         file,
-        ignored.map(|content| ignore::patterns(&String::from_utf8_lossy(&content))),
+        ignored.map(|content| parse_ignore_file(&String::from_utf8_lossy(&content))),
     ))
 }
 

@@ -27,7 +27,6 @@ mod lower;
 mod named;
 pub mod options;
 pub mod platform;
-pub mod reference;
 mod source;
 mod stage;
 mod suggest;

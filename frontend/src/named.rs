@@ -1,20 +1,21 @@
 //! Named contexts: what `--build-context name=…` puts in the place of an image or a stage (features.md A7).
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use cooper_core::patterns::parse_ignore_file;
 use cooper_core::ports::ImageQuery;
+use cooper_proto::Digest;
+use cooper_proto::reference::Reference;
 use serde_json::Value;
 
 use crate::context::{definition_of, git_source, session_of};
 use crate::convert::{Input, Questions, Stop};
 use crate::diagnostic::Fault;
-use crate::dockerfile::ignore;
 use crate::facts::{Fact, Need};
 use crate::golang::quote::quote;
 use crate::image::Image;
 use crate::llb::{Graph, Local, Notes, Output, State, git, http, image, local, oci_layout};
 use crate::options::Options;
 use crate::platform::Platform;
-use crate::reference::Reference;
 use crate::source::GitRef;
 
 /// A named context that an option gives.
@@ -57,7 +58,7 @@ pub(crate) fn find(
     if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
         return Ok(None);
     }
-    let reference = Reference::parse(name)
+    let reference = read_reference(name)
         .map_err(|error| Fault::new(format!("invalid context name {name}: {error}")))?;
     let familiar = reference.familiar();
     let name = familiar
@@ -162,14 +163,14 @@ impl NamedContext {
         if text == "scratch" {
             return Ok(plain(State::of(None)));
         }
-        let reference = Reference::parse(text)
+        let reference = read_reference(text)
             .map_err(Fault::new)?
-            .tagged()
+            .with_default_tag()
             .to_string();
         let resolved = self.resolve(reference, text, None, options, questions)?;
-        let name = Reference::parse(&resolved.0)
+        let name = read_reference(&resolved.0)
             .map_err(Fault::new)?
-            .tagged()
+            .with_default_tag()
             .to_string();
         let notes = self.on_platform(self.notes(text));
         let mode = cooper_core::ports::ResolveMode::Default;
@@ -194,9 +195,11 @@ impl NamedContext {
         if store.is_empty() {
             return Err(wrong("has no name").into());
         }
-        crate::reference::digest(digest).map_err(Fault::new)?;
+        let digest: Digest = digest
+            .parse()
+            .map_err(|error| Fault::new(format!("{error}")))?;
         let store = store.split(':').next().unwrap_or_default();
-        let shown = Reference::parse(&self.name)
+        let shown = read_reference(&self.name)
             .map_err(Fault::new)?
             .with_digest(digest)
             .to_string();
@@ -294,7 +297,7 @@ impl NamedContext {
             ))
         });
         let content = questions.file(&definition, IGNORE_FILE, None)?;
-        let exclude = content.map(|content| ignore::patterns(&String::from_utf8_lossy(&content)));
+        let exclude = content.map(|content| parse_ignore_file(&String::from_utf8_lossy(&content)));
         let placeholder = graph.placeholder();
         Ok(Loaded {
             state: State::of(Some(placeholder)),
@@ -382,6 +385,10 @@ fn plain(state: State) -> Loaded {
         image: None,
         folder: None,
     }
+}
+
+fn read_reference(text: &str) -> Result<Reference, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 /// Environment, folder and platform of an image's configuration.

@@ -5,11 +5,10 @@
 //!
 //! The pieces, top-down: [`parse`] joins physical lines to instructions and attaches comments and heredocs; [`directive`]
 //! knows the `# key=value` lines at the top; [`line`] splits one instruction into keyword, flags and arguments; [`words`]
-//! splits arguments; [`heredoc`] recognises `<<NAME`; [`ignore`] reads `.dockerignore`; [`tree`] is what comes out.
+//! splits arguments; [`heredoc`] recognises `<<NAME`; [`tree`] is what comes out.
 
 pub mod directive;
 pub mod heredoc;
-pub mod ignore;
 mod line;
 mod parse;
 pub mod tree;

@@ -7,5 +7,8 @@ mod pattern;
 mod variables;
 mod word;
 
+#[cfg(test)]
+mod tests;
+
 pub use variables::{NoVariables, Overlay, Variables};
 pub use word::{Expanded, Expander};

@@ -1,28 +1,6 @@
 //! `path.Clean` and `path.Join`: lexical, `/` only.
 
-/// The shortest path that names the same place without looking at any file system. The empty path is `.`.
-pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => match parts.last() {
-                Some(&last) if last != ".." => {
-                    parts.pop();
-                }
-                _ if rooted => {}
-                _ => parts.push(".."),
-            },
-            _ => parts.push(part),
-        }
-    }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".to_owned(),
-        (false, false) => parts.join("/"),
-    }
-}
+pub(crate) use cooper_core::patterns::clean_path as clean;
 
 /// Joins the parts that are not empty and cleans the outcome; nothing to join gives the empty path.
 pub(crate) fn join(parts: &[&str]) -> String {

@@ -6,8 +6,9 @@ use super::chmod::{self, Mode};
 use super::name::shown;
 use crate::context::{git_source, plain_copy};
 use crate::diagnostic::Fault;
-use crate::golang::path::{base, is_absolute, join};
+use crate::golang::path::{base, clean, is_absolute, join};
 use crate::instruction::{Add, Copy, InlineSource, Instruction, Paths};
+use crate::lint::Rule;
 use crate::llb::{Action, CopySource, FileActions, Notes, Output, git, http, owner};
 use crate::source::git_url::GitUrl;
 use crate::source::{GitRef, is_http};
@@ -164,11 +165,37 @@ impl Conversion<'_> {
         if is_http(source) {
             return self.http_source(job, source);
         }
+        if job.from == Some(self.build_context) {
+            self.lint_ignored(job, source);
+        }
         let unpack = job
             .add
             .as_ref()
             .is_some_and(|add| add.unpack.unwrap_or(true));
         Ok(local_source(job, source, unpack))
+    }
+
+    /// Warns of a source that the client will not send.
+    fn lint_ignored(&mut self, job: &Job<'_>, source: &str) {
+        let Some(ignored) = &self.ignored else {
+            return;
+        };
+        let source = clean(source);
+        if matches!(source.as_str(), "." | "/") {
+            let all = |text: &str| matches!(text, "*" | "**" | "**/*");
+            if !ignored.patterns().iter().any(|pattern| all(pattern.text())) {
+                return;
+            }
+        }
+        if ignored.matches(&source) == Ok(true) {
+            let word = if job.add.is_some() { "Add" } else { "Copy" };
+            let message = format!(
+                "Attempting to {word} file {} that is excluded by .dockerignore",
+                crate::golang::quote::quote(&source)
+            );
+            self.linter
+                .warn(Rule::CopyIgnoredFile, job.instruction.lines, message);
+        }
     }
 
     fn git_source(&mut self, job: &mut Job<'_>, mut found: GitRef) -> Result<Action, Fault> {
@@ -211,7 +238,8 @@ impl Conversion<'_> {
             return Err(Fault::new("source can't be a URL for COPY"));
         };
         if !add.checksum.is_empty() {
-            crate::reference::digest(&add.checksum).map_err(Fault::new)?;
+            let checksum: Result<Digest, _> = add.checksum.parse();
+            checksum.map_err(|error| Fault::new(format!("{error}")))?;
         }
         let name = file_name(source);
         let mut notes = Notes::named(job.name.clone());

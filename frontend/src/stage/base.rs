@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use cooper_core::ports::{ImageQuery, ResolvedImage};
+use cooper_proto::reference::Reference;
 
 use super::{Conversion, Node};
 use crate::convert::{Questions, Stop};
@@ -14,7 +15,6 @@ use crate::lint::Rule;
 use crate::llb::{Notes, State, image};
 use crate::named::{self, Loaded};
 use crate::platform::Platform;
-use crate::reference::Reference;
 
 /// Images that many want; a misspelt one is probably one of these.
 const COMMON: [&str; 7] = [
@@ -89,7 +89,7 @@ impl Conversion<'_> {
         questions: &mut Questions<'_>,
     ) -> Result<(), Stop> {
         let written = self.nodes[at].base_name.clone();
-        let reference = Reference::parse(&written).map_err(|error| {
+        let reference: Reference = written.parse().map_err(|error| {
             Fault::new(format!(
                 "failed to parse stage name {}: {error}",
                 crate::golang::quote::quote(&written)
@@ -98,7 +98,7 @@ impl Conversion<'_> {
         if !needed {
             return Ok(());
         }
-        let name = reference.tagged().to_string();
+        let name = reference.with_default_tag().to_string();
         let platform = self.nodes[at]
             .platform
             .clone()
@@ -160,13 +160,13 @@ impl Conversion<'_> {
         if self.nodes[at].platform.is_none() && !self.explicit_target {
             platform = self.detected(&config, platform);
         }
-        let reference = Reference::parse(&found.reference).map_err(|error| {
+        let reference: Reference = found.reference.parse().map_err(|error| {
             Fault::new(format!(
                 "failed to parse ref {}: {error}",
                 crate::golang::quote::quote(&found.reference)
             ))
         })?;
-        let full = reference.with_digest(found.digest.as_str()).to_string();
+        let full = reference.with_digest(found.digest.clone()).to_string();
         let empty = config.diff_ids.as_ref().is_none_or(Vec::is_empty)
             && config.history.iter().all(|step| step.empty_layer);
         let node = &mut self.nodes[at];

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use cooper_core::patterns::PatternList;
+
 use super::{Node, args, target};
 use crate::context::MainContext;
 use crate::convert::{Input, Part, Questions, Stop};
@@ -24,6 +26,8 @@ pub(crate) struct Conversion<'a> {
     pub(crate) options: &'a Options,
     pub(super) context: &'a MainContext,
     pub(super) exclude: &'a [String],
+    /// The same, ready to match; `None` if there is nothing that can be said for sure.
+    pub(crate) ignored: Option<PatternList>,
     pub(super) source: &'a SourceMap,
     /// Whether the client asked for a platform.
     pub(super) explicit_target: bool,
@@ -64,6 +68,9 @@ impl<'a> Conversion<'a> {
             options,
             context,
             exclude,
+            ignored: PatternList::new(exclude)
+                .ok()
+                .filter(|list| !list.is_empty() && !list.has_exceptions()),
             source,
             explicit_target: target.is_some(),
             target_platform: target.unwrap_or(&input.host).clone(),
@@ -283,7 +290,11 @@ fn lint_defaults(file: &Stages, defaults: &Environment, expander: Expander, lint
         let Ok(name) = expander.expand(&stage.base, defaults) else {
             return;
         };
-        if crate::reference::Reference::parse(&name.text).is_err() {
+        if name
+            .text
+            .parse::<cooper_proto::reference::Reference>()
+            .is_err()
+        {
             let message = format!(
                 "Default value for ARG {} results in empty or invalid base image name",
                 stage.base

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 /// A Dockerfile and what stands around it.
 #[derive(Clone, Debug, Default)]
-pub struct Case {
+pub(crate) struct Case {
     /// The file's name without ending.
-    pub name: String,
+    pub(crate) name: String,
     /// Frontend options.
-    pub options: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
     /// Contents by the source's identifier and the path in it.
-    pub files: BTreeMap<String, String>,
+    pub(crate) files: BTreeMap<String, String>,
 }
 
 impl Case {
     /// A Dockerfile alone.
-    pub fn of(dockerfile: &str) -> Self {
+    pub(crate) fn of(dockerfile: &str) -> Self {
         let mut case = Self::default();
         case.files.insert(
             "local://dockerfile/Dockerfile".to_owned(),
@@ -26,22 +26,22 @@ impl Case {
     }
 
     /// The same with an option.
-    pub fn with(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.options.insert(key.to_owned(), value.to_owned());
         self
     }
 }
 
 /// Where the cases are.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
 }
 
 /// All cases by name.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("cases are well formed")
+        .map(|entry| entry.expect("cases are well formed").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "case"))
         .collect();
     paths.sort();
@@ -49,10 +49,14 @@ pub fn all() -> Vec<Case> {
 }
 
 fn read(path: &Path) -> Case {
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("cases are well formed");
     let sections = sections(&text);
     let mut case = Case {
-        name: path.file_stem().unwrap().to_string_lossy().into_owned(),
+        name: path
+            .file_stem()
+            .expect("cases are well formed")
+            .to_string_lossy()
+            .into_owned(),
         ..Case::default()
     };
     for line in sections
@@ -60,7 +64,7 @@ fn read(path: &Path) -> Case {
         .into_iter()
         .flat_map(|text| text.lines())
     {
-        let (key, value) = line.split_once('=').unwrap();
+        let (key, value) = line.split_once('=').expect("cases are well formed");
         case.options.insert(key.to_owned(), value.to_owned());
     }
     let option =
@@ -79,7 +83,7 @@ fn read(path: &Path) -> Case {
             ".dockerignore" => "local://context/.dockerignore".to_owned(),
             other if other.starts_with("git://") => other.to_owned(),
             other => {
-                let (local, path) = other.split_once(':').unwrap();
+                let (local, path) = other.split_once(':').expect("cases are well formed");
                 format!("local://{local}/{path}")
             }
         };
@@ -97,7 +101,10 @@ fn sections(text: &str) -> BTreeMap<String, String> {
                 current = name.trim_end().to_owned();
                 sections.insert(current.clone(), String::new());
             }
-            None => sections.get_mut(&current).unwrap().push_str(line),
+            None => sections
+                .get_mut(&current)
+                .expect("cases are well formed")
+                .push_str(line),
         }
     }
     sections

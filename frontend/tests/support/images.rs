@@ -16,7 +16,7 @@ const WITH_CMD: &str = r#"{"User":"app:app","Env":["FOO=bar","NOVALUE","PATH=/p"
 const ONBUILD: &str = r#"{"Env":["PATH=/p"],"WorkingDir":"/w","OnBuild":["ARG V=2","RUN trigger $V","COPY . /src","COPY --from=busybox /bin/sh /sh","COPY <<EOF /x\nbody $V\nEOF"]}"#;
 
 /// The image that a query asks for.
-pub fn find(query: &ImageQuery) -> Option<ResolvedImage> {
+pub(crate) fn find(query: &ImageQuery) -> Option<ResolvedImage> {
     let name = query.reference.strip_prefix("docker.io/library/")?;
     let arm = query
         .platform

@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
-pub mod case;
-pub mod images;
-pub mod show;
+pub(crate) mod case;
+pub(crate) mod images;
+pub(crate) mod show;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_frontend::convert::{Failed, Input, Outcome, Step, convert};
@@ -14,7 +14,7 @@ use cooper_proto::pb;
 use prost::Message;
 
 /// Converts, answering questions from the case's files and the images that exist.
-pub fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
+pub(crate) fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
     let input = Input {
         options: case.options.clone(),
         inputs: Default::default(),
@@ -42,7 +42,7 @@ fn answer(case: &case::Case, need: &Need) -> Fact {
         Need::File {
             definition, path, ..
         } => {
-            let op = pb::Op::decode(definition.def[0].as_slice()).unwrap();
+            let op = pb::Op::decode(definition.def[0].as_slice()).expect("a string takes all");
             let Some(pb::op::Op::Source(source)) = op.op else {
                 panic!("only sources are read from");
             };

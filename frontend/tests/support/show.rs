@@ -8,25 +8,26 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 
 /// Ops, metadata, config and findings.
-pub fn outcome(outcome: &Outcome) -> String {
+pub(crate) fn outcome(outcome: &Outcome) -> String {
     let mut out = String::new();
     for part in &outcome.parts {
-        writeln!(out, "platform {}", part.platform.full()).unwrap();
+        writeln!(out, "platform {}", part.platform.full()).expect("a string takes all");
         definition(&mut out, part);
-        writeln!(out, "config {}", part.image.to_json()).unwrap();
+        writeln!(out, "config {}", part.image.to_json()).expect("a string takes all");
     }
     for warning in &outcome.warnings {
         let (rule, lines) = (warning.rule.name(), warning.lines);
-        writeln!(out, "line {}: {rule}: {}", lines.start, warning.message).unwrap();
+        writeln!(out, "line {}: {rule}: {}", lines.start, warning.message)
+            .expect("a string takes all");
     }
     out
 }
 
 /// What is wrong, and where.
-pub fn failed(failed: &Failed) -> String {
+pub(crate) fn failed(failed: &Failed) -> String {
     let mut out = format!("{}\n", failed.fault);
     for lines in &failed.fault.lines {
-        writeln!(out, "at lines {} to {}", lines.start, lines.end).unwrap();
+        writeln!(out, "at lines {} to {}", lines.start, lines.end).expect("a string takes all");
     }
     out
 }
@@ -35,7 +36,7 @@ fn definition(out: &mut String, part: &Part) {
     let definition = &part.definition;
     for bytes in &definition.def {
         let digest = Digest::sha256_of(bytes);
-        let op = pb::Op::decode(bytes.as_slice()).unwrap();
+        let op = pb::Op::decode(bytes.as_slice()).expect("a string takes all");
         let name = definition
             .metadata
             .get(digest.as_str())
@@ -46,8 +47,8 @@ fn definition(out: &mut String, part: &Part) {
             digest.short(),
             name.map_or("", String::as_str)
         )
-        .unwrap();
-        writeln!(out, "    {}", op_json(&op)).unwrap();
+        .expect("a string takes all");
+        writeln!(out, "    {}", op_json(&op)).expect("a string takes all");
     }
 }
 
