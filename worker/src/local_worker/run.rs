@@ -123,10 +123,16 @@ impl LocalWorker {
         let work = tokio::task::spawn_blocking(move || {
             fileop::run(&snapshots, &limits, &op, &inputs, &name, &asked)
         });
+        tokio::pin!(work);
         let finished = tokio::select! {
-            finished = work => finished,
+            finished = &mut work => finished,
             () = cancelled => {
                 stop.ask();
+                // What it made in time is nobody's.
+                if let Ok(Ok(results)) = work.await {
+                    let pins = self.snapshots.meta().pins();
+                    results.iter().for_each(|result| pins.unpin(result));
+                }
                 return OpOutcome::Cancelled;
             }
         };
