@@ -105,13 +105,18 @@ impl Scheduler {
         }
         // What stops for want of interest is told to the job as long as it is there.
         self.move_all();
-        self.job_numbers.remove(job);
-        let nodes = self.jobs.remove(&number).map(|job| job.nodes);
+        let nodes = self
+            .jobs
+            .get_mut(&number)
+            .map(|job| std::mem::take(&mut job.nodes));
         for node in nodes.unwrap_or_default() {
+            self.tell_leaving(number, node)?;
             self.node_mut(node)?.jobs.remove(&number);
             self.tell_audience(node)?;
             self.idle_nodes.push(node);
         }
+        self.job_numbers.remove(job);
+        self.jobs.remove(&number);
         Ok(())
     }
 

@@ -316,7 +316,7 @@ impl Scheduler {
         }
         self.settle_keys(edge)?;
         if self.output(edge)?.demand() < Level::Result {
-            self.tell_completed(edge.node, true, None)?;
+            self.tell_cached(edge.node)?;
         }
         Ok(())
     }

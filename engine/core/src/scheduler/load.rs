@@ -100,7 +100,7 @@ impl Scheduler {
         };
         if here {
             self.complete(edge, result.clone())?;
-            self.tell_completed(edge.node, true, None)
+            self.tell_cached(edge.node)
         } else {
             self.load(edge, stage, rest)
         }

@@ -20,7 +20,13 @@ impl Scheduler {
             Run::Idle if demand == Level::Result => return self.start(edge.node),
             Run::Idle => None,
             Run::Following(leader) => Some(*leader),
-            Run::Running { .. } | Run::Saving { .. } => return Ok(false),
+            Run::Running { .. } | Run::Saving { .. } => {
+                if demand == Level::Result {
+                    // It may have been told to stop and is wanted again.
+                    self.tell_started(edge.node)?;
+                }
+                return Ok(false);
+            }
             Run::Over => return Err(Bug::at(edge.node, "it ran and an output has no result")),
         };
         if demand < Level::Result {
@@ -97,7 +103,7 @@ impl Scheduler {
         if node.outputs.iter().all(|output| output.phase.is_final()) {
             node.run = Run::Over;
         }
-        self.tell_completed(edge.node, true, None)
+        self.tell_cached(edge.node)
     }
 
     /// A node that runs or has run the same work: same cache digest, and for each input a key in common.
@@ -309,7 +315,7 @@ impl Scheduler {
             miss = miss.or_else(|| output.miss.clone());
             self.complete(edge, result)?;
         }
-        self.tell_completed(id, false, miss)
+        self.tell_ran(id, miss)
     }
 }
 

@@ -19,15 +19,18 @@ impl Scheduler {
         })
     }
 
-    /// The vertex is done, as far as anybody wants it.
-    pub(super) fn tell_completed(
-        &mut self,
-        id: NodeId,
-        cached: bool,
-        miss: Option<MissReason>,
-    ) -> Step {
+    /// A cache has the vertex, and who has not seen it end otherwise is told so.
+    pub(super) fn tell_cached(&mut self, id: NodeId) -> Step {
+        let (cached, miss) = (true, None);
         let report = Report::Completed { cached, miss };
         self.tell(id, Told::Over, &report, |told| told != Told::Over)
+    }
+
+    /// The vertex ran. Who was told that it stopped learns of the result when it is wanted again.
+    pub(super) fn tell_ran(&mut self, id: NodeId, miss: Option<MissReason>) -> Step {
+        let cached = false;
+        let report = Report::Completed { cached, miss };
+        self.tell(id, Told::Over, &report, |told| told == Told::Started)
     }
 
     /// The vertex failed by itself.
@@ -117,6 +120,17 @@ impl Scheduler {
             interest.told = now;
             let vertex = Arc::clone(&interest.vertex);
             self.report(job, vertex, report);
+        }
+        Ok(())
+    }
+
+    /// A job that leaves sees no end of work that goes on for others.
+    pub(super) fn tell_leaving(&mut self, job: JobNumber, id: NodeId) -> Step {
+        if let Some(interest) = self.node(id)?.jobs.get(&job)
+            && interest.told == Told::Started
+        {
+            let vertex = Arc::clone(&interest.vertex);
+            self.report(job, vertex, Report::Cancelled);
         }
         Ok(())
     }

@@ -74,6 +74,8 @@ struct Job {
     answered: Vec<ResultId>,
     /// The vertices that its requests so far need.
     needs: BTreeSet<Digest>,
+    /// The vertices that it was told have begun and not yet that they are over.
+    at_work: BTreeSet<Digest>,
 }
 
 struct Request {
@@ -86,6 +88,29 @@ struct Request {
 struct Task {
     work: Work,
     stopping: bool,
+}
+
+impl Job {
+    /// Reports make sense in their order: what is over has begun, unless it was cached, and nothing begins twice.
+    fn hear(&mut self, vertex: &Digest, report: &Report) {
+        let had_begun = match report {
+            Report::Started => !self.at_work.insert(vertex.clone()),
+            Report::Completed { .. } | Report::Failed(_) | Report::Cancelled => {
+                self.at_work.remove(vertex)
+            }
+        };
+        let expected = match report {
+            Report::Started => !had_begun,
+            Report::Completed { cached, .. } => had_begun || *cached,
+            Report::Cancelled => had_begun,
+            // An op can fail before any work of it begins, by its inputs' contents.
+            Report::Failed(_) => true,
+        };
+        assert!(
+            expected,
+            "{vertex} is told to be {report:?} though begun is {had_begun}"
+        );
+    }
 }
 
 impl Schedule {
@@ -110,18 +135,23 @@ impl Schedule {
             counts: Counts::default(),
             rng,
         };
-        // Half the jobs at once, the others while those run or after them.
-        let jobs = 1 + schedule.rng.below(5);
+        // Some jobs come at once, others while those run, others when they are over.
+        let span = if schedule.rng.chance(50) {
+            4_000
+        } else {
+            100_000
+        };
+        let jobs = 1 + schedule.rng.below(6);
         for job in 0..jobs {
-            let at = if schedule.rng.chance(50) {
+            let at = if schedule.rng.chance(40) {
                 0
             } else {
-                schedule.rng.below(4_000)
+                schedule.rng.below(span)
             };
             schedule.plan_at(u64::try_from(at).unwrap(), Event::Open(job));
         }
         for _ in 0..schedule.rng.below(4) {
-            let at = u64::try_from(schedule.rng.below(8_000)).unwrap();
+            let at = u64::try_from(schedule.rng.below(span)).unwrap();
             schedule.plan_at(at, Event::CollectGarbage);
         }
         schedule
@@ -190,6 +220,7 @@ impl Schedule {
                     open: true,
                     answered: Vec::new(),
                     needs: BTreeSet::new(),
+                    at_work: BTreeSet::new(),
                 };
                 self.jobs.insert(job, opened);
                 self.happen(Event::Want(job));
@@ -271,7 +302,13 @@ impl Schedule {
         }
         let id = JobId(job.to_string());
         self.stimulate(Stimulus::JobClosed { job: id });
-        self.jobs.get_mut(&job).unwrap().open = false;
+        let closed = self.jobs.get_mut(&job).unwrap();
+        closed.open = false;
+        let at_work = &closed.at_work;
+        assert!(
+            at_work.is_empty(),
+            "job {job} is over and was told that these run: {at_work:?}"
+        );
     }
 
     fn finish(&mut self, id: TaskId) {
@@ -337,8 +374,9 @@ impl Schedule {
                 vertex,
                 report,
             } => {
-                let told = &self.jobs[&job.0.parse().unwrap()];
+                let told = self.jobs.get_mut(&job.0.parse().unwrap()).unwrap();
                 assert!(told.open, "a closed job is told of {}", vertex.name);
+                told.hear(&vertex.digest, &report);
                 if let Report::Failed(failure) = report {
                     self.is_justified(&vertex.digest, &failure);
                 }
