@@ -7,6 +7,7 @@ mod cache;
 mod detached;
 mod error;
 mod overlay;
+mod overlay_classic;
 mod seed;
 mod stubs;
 

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,6 +8,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::detached::DetachedMount;
 use super::error::MountError;
+use super::overlay_classic::mount_classic;
 
 /// A chain of layers seen as one directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,7 +46,7 @@ impl OverlayMount {
     /// One layer alone is a bind mount, and so is an upper directory without layers: both are exact and cheaper.
     ///
     /// # Errors
-    /// Where a directory is missing, for more than 500 layers, or without the right to mount.
+    /// Where a directory is missing, for more than 500 layers (about 180 before Linux 6.8), or without the right to mount.
     pub fn mount(&self) -> Result<DetachedMount, MountError> {
         match (&self.upper, self.layers.as_slice()) {
             (None, []) => {
@@ -61,9 +63,28 @@ impl OverlayMount {
                 Ok(bind)
             }
             (Some(upper), []) => DetachedMount::bind_path(&upper.changes),
-            (upper, layers) => overlay(layers, upper.as_ref()),
+            (upper, layers) if takes_layers_one_by_one() => overlay(layers, upper.as_ref()),
+            _ => mount_classic(self),
         }
     }
+}
+
+/// Whether this kernel's overlay can be told its layers one by one (`lowerdir+`, Linux 6.8).
+///
+/// It is asked for its version: an older one takes the option and fails later, as it does for many other reasons.
+fn takes_layers_one_by_one() -> bool {
+    static NEW_ENOUGH: OnceLock<bool> = OnceLock::new();
+    *NEW_ENOUGH.get_or_init(|| {
+        let uname = rustix::system::uname();
+        is_at_least(&uname.release().to_string_lossy(), (6, 8))
+    })
+}
+
+fn is_at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }
 
 fn overlay(layers: &[PathBuf], upper: Option<&Upper>) -> Result<DetachedMount, MountError> {
@@ -76,7 +97,7 @@ fn overlay(layers: &[PathBuf], upper: Option<&Upper>) -> Result<DetachedMount, M
     };
     set("source", std::path::Path::new("overlay")).map_err(fail("set source"))?;
     for layer in layers {
-        set("lowerdir+", layer).map_err(fail("set lowerdir+ (needs Linux 6.8)"))?;
+        set("lowerdir+", layer).map_err(fail("set lowerdir+"))?;
     }
     // What a layer holds must mean the same without the mount: no renames or copies by reference to a lower layer.
     for (key, value) in [
@@ -116,7 +137,58 @@ mod tests {
     }
 
     #[test]
+    fn version_of_the_kernel_is_read_as_numbers() {
+        for (release, new_enough) in [
+            ("6.1.0-18-amd64", false),
+            ("6.8.0-45-generic", true),
+            ("6.18.44", true),
+            ("5.15.0", false),
+            ("7.0", true),
+        ] {
+            assert_eq!(is_at_least(release, (6, 8)), new_enough, "{release}");
+        }
+    }
+
+    #[test]
     fn upper_layers_hide_lower_ones_and_changes_land_in_the_upper_directory() {
+        check(OverlayMount::mount);
+    }
+
+    #[test]
+    fn older_kernels_get_the_same_by_the_classic_call() {
+        check(mount_classic);
+    }
+
+    #[test]
+    fn classic_call_takes_many_layers_and_says_when_there_are_too_many() {
+        let temp = tempfile::tempdir().unwrap();
+        let layer = |number: usize| {
+            let path = temp.path().join(number.to_string());
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join(number.to_string()), "").unwrap();
+            path
+        };
+        let layers: Vec<_> = (0..300).map(layer).collect();
+        let view = |count: usize| {
+            mount_classic(&OverlayMount {
+                layers: layers[..count].to_vec(),
+                upper: None,
+            })
+        };
+        let entries = view(150)
+            .unwrap()
+            .root()
+            .unwrap()
+            .read_dir(Path::new("/"))
+            .unwrap();
+        assert_eq!(entries.len(), 150);
+        assert_eq!(
+            view(300).unwrap_err().source.raw_os_error(),
+            Some(libc::E2BIG)
+        );
+    }
+
+    fn check(make: fn(&OverlayMount) -> Result<DetachedMount, MountError>) {
         let temp = tempfile::tempdir().unwrap();
         let dir = |name: &str| {
             let path = temp.path().join(name);
@@ -134,12 +206,11 @@ mod tests {
             work,
             flush: Flush::ByOwner,
         };
-        let mount = OverlayMount {
+        let overlay = OverlayMount {
             layers: vec![above, below],
             upper: Some(upper),
-        }
-        .mount()
-        .unwrap();
+        };
+        let mount = make(&overlay).unwrap();
         let root = mount.root().unwrap();
         assert_eq!(root.read_small(Path::new("a"), 10).unwrap(), b"above");
         root.create_file(Path::new("c"), 0o644).unwrap();

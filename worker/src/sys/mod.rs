@@ -8,6 +8,7 @@ mod execve;
 mod fork;
 mod loopback;
 mod mount_attr;
+mod namespace;
 mod process;
 mod seccomp;
 
@@ -15,5 +16,6 @@ pub(crate) use execve::execve;
 pub(crate) use fork::{Fork, Namespaces, fork_into};
 pub(crate) use loopback::bring_loopback_up;
 pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
+pub(crate) use namespace::with_own_mounts;
 pub(crate) use process::{close_all_but, exit_now, join_new_session_keyring, reset_signals};
 pub(crate) use seccomp::{Instruction, install_filter};
