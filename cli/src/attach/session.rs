@@ -25,6 +25,8 @@ const MAX_SECRET: u64 = 500 << 10;
 pub struct SessionParts {
     /// Folders by name.
     pub folders: BTreeMap<String, PathBuf>,
+    /// Folders of OCI layouts by the name of their store.
+    pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// Variables of the environment, for secrets.
@@ -123,6 +125,16 @@ impl Session for ClientSession {
 
     async fn credentials(&self, host: &str) -> Result<Option<Credentials>, Failure> {
         DockerCredentials.find(host).await
+    }
+
+    async fn oci_layout(&self, store: &str) -> Result<PathBuf, Failure> {
+        let folder = self.parts.layouts.get(store).cloned();
+        folder.ok_or_else(|| {
+            Failure::new(
+                FailureKind::NotFound,
+                format!("no OCI layout {store:?} is offered to this build"),
+            )
+        })
     }
 
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {

@@ -48,6 +48,7 @@ impl BuildRequest {
         let targets = |outputs: &[Output]| outputs.iter().map(|o| o.target.clone()).collect();
         SessionParts {
             folders: std::mem::take(&mut self.plan.folders),
+            layouts: std::mem::take(&mut self.plan.layouts),
             secrets: std::mem::take(&mut self.plan.secrets),
             variables: std::mem::take(&mut self.variables),
             targets: targets(&self.plan.outputs),

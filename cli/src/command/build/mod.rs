@@ -5,6 +5,7 @@ mod context;
 mod csv;
 mod error;
 mod flags;
+mod layout;
 mod output;
 mod plan;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use cooper_proto::{platform, reference::Reference};
 use super::context::ContextFolders;
 use super::error::UsageError;
 use super::flags::BuildFlags;
+use super::layout;
 use super::output::{self, Output, OutputContext, Target};
 use super::secret::{self, SecretSource};
 
@@ -22,6 +23,8 @@ pub struct Plan {
     pub outputs: Vec<Output>,
     /// Folders that the session offers, by name.
     pub folders: BTreeMap<String, PathBuf>,
+    /// Folders of OCI layouts that the session offers, by the name of their store.
+    pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets that the session offers, by id.
     pub secrets: BTreeMap<String, SecretSource>,
 }
@@ -353,10 +356,15 @@ fn named_context(text: &str, here: &Path, plan: &mut Plan) -> Result<(), UsageEr
         plan.options.insert(key, value.to_owned());
         return Ok(());
     }
-    if value.starts_with("oci-layout://") {
-        return Err(UsageError::unsupported(
-            "a build context from an OCI layout",
-        ));
+    if let Some(place) = value.strip_prefix("oci-layout://") {
+        let image = layout::find(place, here).map_err(|what| invalid(&what))?;
+        // Any name will do that names this folder and no other.
+        let path = image.folder.as_os_str().as_encoded_bytes();
+        let store = cooper_proto::Digest::sha256_of(path).short().to_owned();
+        let option = format!("oci-layout://{store}@{}", image.digest);
+        plan.options.insert(key, option);
+        plan.layouts.insert(store, image.folder);
+        return Ok(());
     }
     if value.contains("://") || value.starts_with("git@") {
         return Err(UsageError::unsupported(format!(

@@ -154,10 +154,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("--sbom=true", "--sbom=true"),
         ("--allow=device=a", "--allow device"),
         ("--build-context=a=https://x", "the build context https://x"),
-        (
-            "--build-context=a=oci-layout://x",
-            "a build context from an OCI layout",
-        ),
         ("--add-host=a:host-gateway", "the address host-gateway"),
     ] {
         let error = read(&[line]).unwrap_err();
