@@ -10,7 +10,7 @@ use cooper_engine::{Clock, Engine, EngineParts, Limits};
 use cooper_frontend::gateway::Dockerfile;
 use cooper_worker::exec::RunnerProgram;
 use cooper_worker::exporter::{
-    ArchiveExporter, ImageExporter, LocalExporter, TarExporter, Variant,
+    ArchiveExporter, ImageExporter, LocalExporter, TarExporter, Variant, Whole,
 };
 use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
 use cooper_worker::snapshot::Durability;
@@ -89,11 +89,14 @@ fn exporters(worker: &LocalWorker, sessions: &SessionRegistry) -> Vec<Arc<dyn Ex
         )),
         archive(Variant::Oci),
         archive(Variant::Docker),
-        Arc::new(LocalExporter::new(
-            layers.snapshots().clone(),
-            Arc::clone(&sessions),
+        Arc::new(Whole::new(
+            LocalExporter::new(layers.snapshots().clone(), Arc::clone(&sessions)),
+            source,
         )),
-        Arc::new(TarExporter::new(layers.snapshots().clone(), sessions)),
+        Arc::new(Whole::new(
+            TarExporter::new(layers.snapshots().clone(), sessions),
+            source,
+        )),
     ]
 }
 
