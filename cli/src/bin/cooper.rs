@@ -11,7 +11,7 @@ fn main() -> anyhow::Result<ExitCode> {
     cooper_worker::exec::runner_main_if_asked();
     let line = Line::parse();
     let environment = Environment::read()?;
-    cooper::log::to_standard_error(&environment, "warn");
+    cooper::log::of_command(&environment, "warn");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

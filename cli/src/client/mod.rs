@@ -17,8 +17,12 @@ use cooper_core::model::{Failure, FailureKind};
 use crate::config::{StateLock, socket_path};
 use crate::daemon::EngineSettings;
 
-/// How long a state folder whose owner answers no call is tried.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time the user is told what is waited for.
+const NOTICE: Duration = Duration::from_secs(2);
+
+/// How long a state folder whose owner answers no call is tried. An owner that is about to leave answers no more, and
+/// may still wait for the builds of those who joined it.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An engine that builds.
 pub enum Client {
@@ -33,8 +37,12 @@ impl Client {
     ///
     /// # Errors
     /// When the folder cannot be used, or who has it does not answer.
+    ///
+    /// # Cancel
+    /// Dropping the future gives up; nothing has begun then.
     pub async fn open(folder: &Path, settings: EngineSettings) -> Result<Self, Failure> {
         let begun = tokio::time::Instant::now();
+        let mut noticed = false;
         loop {
             let claimed = StateLock::claim(folder).map_err(|error| unusable(folder, &error))?;
             if let Some(lock) = claimed {
@@ -45,7 +53,13 @@ impl Client {
             match Joined::connect(&socket_path(folder)).await {
                 Ok(joined) => return Ok(Self::Joined(joined)),
                 Err(failure) if begun.elapsed() > PATIENCE => return Err(failure),
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) => {
+                    if begun.elapsed() > NOTICE && !noticed {
+                        noticed = true;
+                        tracing::warn!("waiting for the process that has {}", folder.display());
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }

@@ -63,7 +63,8 @@ impl Interrupts {
         self.forced().await;
     }
 
-    async fn reached(&self, count: u32) {
+    /// Waits until the user asked this often.
+    pub async fn reached(&self, count: u32) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);

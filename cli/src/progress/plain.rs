@@ -29,8 +29,8 @@ pub struct Plain {
     ended: Vec<usize>,
     /// Who has the floor, and since when.
     current: Option<(usize, u64)>,
-    /// Parts as they were last shown.
-    parts: BTreeMap<(usize, String), PartState>,
+    /// Parts as they were last shown, and in which words.
+    parts: BTreeMap<(usize, String), (PartState, String)>,
 }
 
 impl Plain {
@@ -85,7 +85,8 @@ impl Plain {
     fn part_line(&mut self, index: usize, id: &str) -> Option<String> {
         let part = self.progress.vertex(index).parts.get(id)?.clone();
         let key = (index, id.to_owned());
-        if let Some(last) = self.parts.get(&key)
+        let said = self.parts.get(&key);
+        if let Some((last, _)) = said
             && part.completed.is_none()
         {
             let moved = part.current.saturating_sub(last.current);
@@ -110,8 +111,10 @@ impl Plain {
         if part.completed.is_some() {
             line.push_str(" done");
         }
-        self.parts.insert(key, part);
-        Some(line)
+        // A client that is told twice that something is done has nothing new to say.
+        let is_news = said.is_none_or(|(_, words)| *words != line);
+        self.parts.insert(key, (part, line.clone()));
+        is_news.then_some(line)
     }
 
     fn write(&mut self, now: u64) -> String {

@@ -91,12 +91,18 @@ fn read_layers(state: &Path, response: &ExportResponse) -> Option<Vec<LayerLine>
     let mut made = config.history.iter().filter(|h| !h.empty_layer);
     let line = |layer: &cooper_proto::oci::Descriptor| LayerLine {
         size: layer.size,
-        created_by: made
-            .next()
-            .map(|h| h.created_by.clone())
-            .unwrap_or_default(),
+        created_by: made.next().map(described).unwrap_or_default(),
     };
     Some(manifest.layers.iter().map(line).collect())
+}
+
+/// What made a layer; imported ones have only a comment.
+fn described(entry: &cooper_proto::oci::History) -> String {
+    if entry.created_by.is_empty() {
+        entry.comment.clone()
+    } else {
+        entry.created_by.clone()
+    }
 }
 
 fn read_document(state: &Path, digest: &Digest) -> Option<Document> {

@@ -22,6 +22,9 @@ use crate::progress::{Plain, Progress, Screen, Size, View, failure_text, summary
 /// Time between two frames of the terminal view.
 const FRAME: Duration = Duration::from_millis(150);
 
+/// After this time the user is told why the program has not ended.
+const NOTICE: Duration = Duration::from_millis(500);
+
 /// Runs `cooper build` and says how the program is to exit.
 pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> u8 {
     let prepared = prepare(&flags, environment);
@@ -33,7 +36,11 @@ pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> 
         }
     };
     let interrupts = Interrupts::listen();
-    let client = match Client::open(state, EngineSettings::of_command()).await {
+    let opened = tokio::select! {
+        opened = Client::open(state, EngineSettings::of_command()) => opened,
+        () = interrupts.interrupted() => return CANCELLED,
+    };
+    let client = match opened {
         Ok(client) => client,
         Err(failure) => {
             write_error(&failure_text(&Progress::default(), &failure));
@@ -41,14 +48,29 @@ pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> 
         }
     };
     let code = build(&flags, plan, state, environment, &client, &interrupts).await;
-    if matches!(client, Client::Host(_)) && !interrupts.is_forced() {
-        tokio::select! {
-            () = client.close() => {}
-            () = interrupts.forced() => {}
-        }
+    if !interrupts.is_forced() {
+        close(client, &interrupts).await;
     }
     drop(folders);
     code
+}
+
+/// Ends the engine, which may take as long as the builds of others that joined it.
+async fn close(client: Client, interrupts: &Interrupts) {
+    let closed = client.close();
+    tokio::pin!(closed);
+    tokio::select! {
+        () = &mut closed => return,
+        () = interrupts.forced() => return,
+        () = tokio::time::sleep(NOTICE) => {}
+    }
+    write_error("waiting for builds that joined this one; Ctrl-C stops them\n");
+    // One that came before was for our own build.
+    let already = if interrupts.was_interrupted() { 2 } else { 1 };
+    tokio::select! {
+        () = closed => {}
+        () = interrupts.reached(already) => {}
+    }
 }
 
 fn prepare(
