@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use super::bench::{Bench, Drawing};
-use crate::model::{Failure, FailureKind};
+use crate::graph::Graph;
+use crate::model::{Edge, Failure, FailureKind, ResultId};
 use crate::ports::OpOutcome;
 use crate::scheduler::Report;
 
@@ -74,19 +77,65 @@ fn what_ends_well_though_stopped_is_taken() {
     assert_eq!(bench.begun, ["base"]);
 }
 
-#[test]
-fn stopping_of_a_chain_stops_what_runs_below() {
-    let mut bench = Bench::default();
+/// A chain of 3,000 runs on a base.
+fn long_chain() -> (Arc<Graph>, Edge) {
     let mut drawing = Drawing::default();
     let mut top = drawing.source("base");
-    for step in 0..5_000 {
-        top = drawing.run(&format!("step {step}"), "", &top);
+    for step in 0..3_000 {
+        top = drawing.run(&format!("step {step:04}"), "", &top);
     }
-    let graph = drawing.graph();
-    let request = bench.want("a", &graph, &top);
-    assert_eq!(bench.begun, ["base"]);
-    bench.abandon(request);
-    assert_eq!(bench.stopped, ["base"]);
+    (drawing.graph(), top)
+}
+
+/// Runs on a stack of 256 KiB, where recursion over a long graph could not hide.
+fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(256 << 10);
+    thread.spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn stopping_of_a_chain_stops_what_runs_below() {
+    on_a_small_stack(|| {
+        let mut bench = Bench::default();
+        let (graph, top) = long_chain();
+        let request = bench.want("a", &graph, &top);
+        assert_eq!(bench.begun, ["base"]);
+        bench.abandon(request);
+        assert_eq!(bench.stopped, ["base"]);
+    });
+}
+
+#[test]
+fn failure_below_a_long_chain_reaches_its_top() {
+    on_a_small_stack(|| {
+        let mut bench = Bench::default();
+        let (graph, top) = long_chain();
+        let request = bench.want("a", &graph, &top);
+        bench.fail("base");
+        assert_eq!(
+            bench.answers[&request].clone().unwrap_err().message,
+            "base failed"
+        );
+        bench.close("a");
+        assert!(bench.scheduler.is_empty());
+    });
+}
+
+#[test]
+fn long_chain_is_built_found_again_and_let_go() {
+    on_a_small_stack(|| {
+        let mut bench = Bench::default();
+        let (graph, top) = long_chain();
+        let request = bench.want("a", &graph, &top);
+        bench.succeed_all();
+        assert!(bench.answers[&request].is_ok());
+        bench.close("a");
+        assert!(bench.scheduler.is_empty());
+        let mut bench = Bench::after(bench);
+        let again = bench.want("b", &graph, &top);
+        assert_eq!(bench.answers[&again], Ok(ResultId("step 2999.0".into())));
+        assert!(bench.begun.is_empty());
+    });
 }
 
 #[test]
