@@ -1,7 +1,10 @@
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
+use super::OK;
 use super::build::{self, BuildFlags};
 use super::image::{self, ImageFlags};
 use crate::config::{Environment, state_folder};
@@ -26,6 +29,11 @@ pub enum Command {
     Build(Box<BuildFlags>),
     /// Look after the images on this machine
     Image(ImageFlags),
+    /// Write a shell's completions to standard output
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// Runs a command and says how the program is to exit.
@@ -34,13 +42,18 @@ pub async fn run(line: Line, environment: &Environment) -> u8 {
     match line.command {
         Command::Build(flags) => build::run(*flags, &state, environment).await,
         Command::Image(flags) => image::run(flags, &state, environment).await,
+        Command::Completion { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Line::command(), "cooper", &mut text);
+            // A closed pipe is its reader's choice.
+            let _ = std::io::stdout().lock().write_all(&text);
+            OK
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -11,6 +11,7 @@ use super::output::{self, Output, OutputContext, Target};
 use super::secret::{self, SecretSource};
 
 const HOST_NETWORK: &str = "network.host";
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What the command line asks for, in the engine's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +79,13 @@ pub fn plan(
         if let Some(value) = value {
             plan.options.insert(format!("build-arg:{name}"), value);
         }
+    }
+    // As buildx: times of the image follow the environment unless a flag says otherwise.
+    let epoch = around.variables.get(SOURCE_DATE_EPOCH);
+    if let Some(epoch) = epoch.filter(|epoch| !epoch.is_empty()) {
+        plan.options
+            .entry(format!("build-arg:{SOURCE_DATE_EPOCH}"))
+            .or_insert_with(|| epoch.clone());
     }
     for label in &flags.label {
         let (name, value) = label.split_once('=').unwrap_or((label, ""));

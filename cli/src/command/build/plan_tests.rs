@@ -86,6 +86,28 @@ fn each_flag_becomes_the_option_that_buildx_makes_of_it() {
 }
 
 #[test]
+fn image_times_follow_the_environment() {
+    let here = tempfile::tempdir().unwrap();
+    fs::write(here.path().join("Dockerfile"), "").unwrap();
+    let folders = locate(".", None, here.path(), &mut std::io::empty()).unwrap();
+    let variables = BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), "7".to_owned())]);
+    let epoch = |line: &[&str]| {
+        let flags = Line::try_parse_from(line).unwrap().flags;
+        let around = Surroundings {
+            here: here.path(),
+            variables: &variables,
+            stdout_is_terminal: false,
+        };
+        plan(&flags, &folders, around).unwrap().options["build-arg:SOURCE_DATE_EPOCH"].clone()
+    };
+    assert_eq!(epoch(&["build", "."]), "7");
+    assert_eq!(
+        epoch(&["build", "--build-arg=SOURCE_DATE_EPOCH=8", "."]),
+        "8"
+    );
+}
+
+#[test]
 fn stages_without_cache_are_named() {
     let expected = pairs(&[("no-cache", "a,b,c")]);
     let line = ["--no-cache-filter=a,b", "--no-cache-filter=c"];
