@@ -4,8 +4,10 @@
 //! * `machine`: what is kept, the setters that keep it right, and the loop.
 //! * `build`: jobs, requests, and which vertices of different graphs are one.
 //! * `want`, `advance`: who wants how much of whom, and what an edge does next.
-//! * `keys`, `load`, `run`: the three ways to a result: keys, a cached result, an execution.
-//! * `fail`, `tell`, `pins`, `check`: failures, reports, results in use, invariants.
+//! * `keys`, `contents`, `look`: where keys come from and what they lead to.
+//! * `load`, `run`: a cached result, an execution.
+//! * `fail`, `tell`, `pins`: failures, reports, results in use.
+//! * `check`, `fault`, `bug`: invariants, and what happens when one does not hold.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -17,16 +19,19 @@ mod machine;
 
 mod advance;
 mod build;
+mod contents;
 mod done;
 mod fail;
 mod keys;
 mod load;
+mod look;
 mod run;
 mod tell;
 mod want;
 
 mod bug;
 mod check;
+mod fault;
 mod node;
 mod pins;
 
