@@ -1,7 +1,10 @@
 use cooper_proto::pb;
 use cooper_proto::pb::op::Op as Kind;
 
+use prost::Message as _;
+
 use super::definition::{Ops, diff, exec, input, merge, mkdir, mount, op, source};
+use crate::cachekey::cache_map;
 use crate::graph::{Graph, Limits};
 
 #[test]
@@ -172,4 +175,31 @@ fn a_source_needs_a_scheme() {
     let mut ops = Ops::default();
     let top = ops.add(&op(&[], source("busybox")));
     assert!(ops.load(&top, 0).is_ok());
+}
+
+/// `client_definitions.tsv` holds a name and the bytes of a definition, in hexadecimal, as BuildKit's Go client writes
+/// them for states with every kind of op and mount.
+#[test]
+fn definitions_of_buildkits_client_load() {
+    let table = include_str!("client_definitions.tsv");
+    for line in table.lines() {
+        let (name, hex) = line.split_once('\t').unwrap();
+        let digits = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).unwrap());
+        let bytes: Vec<u8> = digits
+            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+            .collect();
+        let definition = pb::Definition::decode(bytes.as_slice()).unwrap();
+        let graph = Graph::load(&definition, &Limits::default());
+        let graph = graph.unwrap_or_else(|error| panic!("{name}: {error}"));
+        for vertex in graph.vertices.values() {
+            let is_source = matches!(vertex.op.op, Some(Kind::Source(_)));
+            let map = cache_map(vertex, &cooper_proto::platform::host());
+            assert!(is_source || map.is_ok(), "{name}: {map:?}");
+        }
+        assert_eq!(graph.target.is_none(), name == "scratch");
+    }
+    assert!(table.lines().count() > 15);
 }
