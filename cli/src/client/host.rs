@@ -14,14 +14,14 @@ use tokio_util::task::TaskTracker;
 use super::build::{BuildRequest, FRONTEND, Started};
 use crate::attach::ClientSession;
 use crate::config::{StateLock, socket_path};
-use crate::daemon::{self, EngineSettings};
+use crate::daemon::{self, Assembled, EngineSettings, image_socket, serve_images};
 
 /// An engine in this process, served to others that want the same state folder.
 pub struct Host {
     engine: Engine,
     serving: TaskTracker,
     stop: CancellationToken,
-    socket: PathBuf,
+    sockets: [PathBuf; 2],
     _lock: StateLock,
 }
 
@@ -32,7 +32,11 @@ impl Host {
         lock: StateLock,
         settings: EngineSettings,
     ) -> Result<Self, Failure> {
-        let engine = daemon::assemble(folder, settings).await?;
+        let Assembled {
+            engine,
+            images,
+            layers,
+        } = daemon::assemble(folder, settings).await?;
         let socket = socket_path(folder);
         let listener = listen(&socket)?;
         let stop = CancellationToken::new();
@@ -44,12 +48,14 @@ impl Host {
                 tracing::error!(%failure, "the socket for other clients failed");
             }
         }));
+        let listener = listen(&image_socket(folder))?;
+        serving.spawn(serve_images(listener, images, layers, stop.clone()));
         serving.close();
         Ok(Self {
             engine,
             serving,
             stop,
-            socket,
+            sockets: [socket, image_socket(folder)],
             _lock: lock,
         })
     }
@@ -103,8 +109,10 @@ impl Host {
 
     /// Whether others use the engine.
     pub(super) async fn close(self) {
-        // Nobody finds the socket any more; who holds a connection keeps it to the end of its build.
-        let _ = fs::remove_file(&self.socket);
+        // Nobody finds the sockets any more; who holds a connection keeps it to the end of its build.
+        for socket in &self.sockets {
+            let _ = fs::remove_file(socket);
+        }
         self.stop.cancel();
         self.serving.wait().await;
         self.engine.shutdown().await;

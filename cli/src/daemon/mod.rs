@@ -2,6 +2,7 @@
 
 mod file;
 mod flags;
+mod image_socket;
 mod options;
 mod run;
 mod settings;
@@ -9,8 +10,9 @@ mod stores;
 mod wire;
 
 pub use flags::{DaemonFlags, UnbuiltFlags};
+pub(crate) use image_socket::{ask_for_images, image_socket, serve_images};
 pub use options::{DaemonOptions, OptionsError};
 pub use run::{options, run};
 pub use settings::EngineSettings;
 pub use stores::ImageStores;
-pub use wire::assemble;
+pub use wire::{Assembled, assemble};

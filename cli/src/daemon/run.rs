@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::options::{DaemonOptions, combine, read_file};
-use super::{assemble, flags::DaemonFlags};
+use super::{Assembled, assemble, flags::DaemonFlags, image_socket, serve_images};
 use crate::client::listen;
 use crate::command::Interrupts;
 use crate::config::{Environment, StateLock, socket_path};
@@ -64,7 +64,13 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
     for path in &sockets {
         listeners.push(open_socket(path, &options)?);
     }
-    let engine = assemble(&root, options.engine.clone()).await?;
+    // Not for the group: whoever asks here names paths of this machine.
+    let image_listener = listen(&image_socket(&root))?;
+    let Assembled {
+        engine,
+        images,
+        layers,
+    } = assemble(&root, options.engine.clone()).await?;
     let stop = CancellationToken::new();
     let serving = TaskTracker::new();
     for listener in listeners {
@@ -77,6 +83,7 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
             }
         });
     }
+    serving.spawn(serve_images(image_listener, images, layers, stop.clone()));
     serving.close();
     tracing::info!(sockets = ?sockets, "serving");
     tokio::select! {
@@ -90,6 +97,7 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
         () = tokio::time::sleep(DRAIN) => tracing::warn!("builds are still running; cancelling them"),
     }
     engine.shutdown().await;
+    sockets.push(image_socket(&root));
     for path in &sockets {
         remove_socket(path);
     }

@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_worker::content::ContentStore;
@@ -12,9 +11,6 @@ use cooper_worker::state::StateDir;
 
 use crate::config::StateLock;
 
-/// How long a command waits for the process that has the state folder.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The images of a state folder, opened for one command that needs no engine.
 pub struct ImageStores {
     /// The images that have names.
@@ -25,12 +21,15 @@ pub struct ImageStores {
 }
 
 impl ImageStores {
-    /// Opens the images of a state folder.
+    /// Opens the images of a state folder; `None` when another process has it.
     ///
     /// # Errors
-    /// When the folder cannot be used, or another process has it and does not let go of it soon.
-    pub async fn open(folder: &Path) -> Result<Self, Failure> {
-        let lock = claim(folder).await?;
+    /// When the folder cannot be used.
+    pub fn open(folder: &Path) -> Result<Option<Self>, Failure> {
+        let claimed = StateLock::claim(folder).map_err(|error| unusable(folder, &error))?;
+        let Some(lock) = claimed else {
+            return Ok(None);
+        };
         let limits = Limits::default();
         let state = StateDir::open(folder).map_err(|error| unusable(folder, &error))?;
         let content =
@@ -38,31 +37,11 @@ impl ImageStores {
         let meta = Meta::open(&state.meta()).map_err(|error| unusable(folder, &error))?;
         let snapshots = Snapshots::open(&state, meta, &limits, Durability::default())
             .map_err(|error| unusable(folder, &error))?;
-        Ok(Self {
+        Ok(Some(Self {
             images: ImageStore::new(&content, &snapshots, &limits),
             layers: Layers::new(content, snapshots, limits),
             _lock: lock,
-        })
-    }
-}
-
-async fn claim(folder: &Path) -> Result<StateLock, Failure> {
-    let begun = tokio::time::Instant::now();
-    loop {
-        let claimed = StateLock::claim(folder).map_err(|error| unusable(folder, &error))?;
-        if let Some(lock) = claimed {
-            return Ok(lock);
-        }
-        if begun.elapsed() > PATIENCE {
-            let words = format!(
-                "a build or a daemon is using the state folder {}",
-                folder.display()
-            );
-            return Err(Failure::new(FailureKind::Infrastructure, words).with_hint(
-                "`cooper image` cannot share the folder with them yet; try again when they have ended",
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        }))
     }
 }
 

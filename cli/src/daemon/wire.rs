@@ -12,6 +12,8 @@ use cooper_worker::exec::RunnerProgram;
 use cooper_worker::exporter::{
     ArchiveExporter, ImageExporter, LocalExporter, TarExporter, Variant, Whole,
 };
+use cooper_worker::images::ImageStore;
+use cooper_worker::layer::Layers;
 use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
 use cooper_worker::snapshot::Durability;
 
@@ -21,11 +23,21 @@ use crate::config::now_ns;
 /// Folder in the state folder for the engine's own logs and records.
 const ENGINE_FOLDER: &str = "engine";
 
+/// An engine and what it shares with commands that need no build.
+pub struct Assembled {
+    /// The engine.
+    pub engine: Engine,
+    /// The images that have names.
+    pub images: ImageStore,
+    /// The layers that they are made of.
+    pub layers: Layers,
+}
+
 /// Makes an engine on a state folder, which the caller has locked.
 ///
 /// # Errors
 /// When the folder cannot be used, or this user may not run containers.
-pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Engine, Failure> {
+pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembled, Failure> {
     let mut limits = Limits::default();
     if let Some(parallelism) = settings.max_parallelism {
         limits.steps_per_worker = Some(parallelism);
@@ -52,7 +64,7 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Engine,
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?
         .map_err(|error| Failure::new(FailureKind::Infrastructure, error.to_string()))?;
     let shared = Arc::new(worker.clone());
-    Engine::new(EngineParts {
+    let engine = Engine::new(EngineParts {
         worker: Arc::clone(&shared) as Arc<dyn Worker>,
         cache: Arc::new(worker.cache()),
         files: shared,
@@ -64,6 +76,11 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Engine,
         limits,
         allowed_entitlements: settings.entitlements,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    })?;
+    Ok(Assembled {
+        engine,
+        images: worker.images().clone(),
+        layers: worker.layers().clone(),
     })
 }
 

@@ -1,18 +1,19 @@
-use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind};
-use cooper_proto::reference::Reference;
-use cooper_proto::{pb, platform};
-use cooper_worker::images::{ImportOptions, ImportSource};
+use tempfile::NamedTempFile;
 
 use super::flags::{ImageCommand, ImageFlags};
-use super::text;
+use super::request::{ImageRequest, answer};
 use crate::command::{FAILED, OK};
-use crate::config::{Environment, now_ns};
-use crate::daemon::ImageStores;
+use crate::config::Environment;
+use crate::daemon::{ImageStores, ask_for_images};
 use crate::progress::{Progress, failure_text};
+
+/// How long a state folder whose owner answers no call is tried.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `cooper image` and says how the program is to exit.
 pub async fn run(flags: ImageFlags, state: &Path, environment: &Environment) -> u8 {
@@ -36,9 +37,34 @@ async fn perform(
     state: &Path,
     environment: &Environment,
 ) -> Result<String, Failure> {
-    let stores = ImageStores::open(state).await?;
-    let images = &stores.images;
-    match command {
+    let (request, _spooled) = request(command, environment)?;
+    let begun = tokio::time::Instant::now();
+    loop {
+        if let Some(stores) = ImageStores::open(state)? {
+            return answer(request, &stores.images, &stores.layers).await;
+        }
+        // A build or a daemon has the folder; it answers for its images.
+        match ask_for_images(state, &request).await {
+            Some(answer) => return answer,
+            None if begun.elapsed() > PATIENCE => {
+                let words = format!(
+                    "another process has the state folder {} and does not answer",
+                    state.display()
+                );
+                return Err(Failure::new(FailureKind::Infrastructure, words));
+            }
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// The request, and the file that holds what came from standard input.
+fn request(
+    command: ImageCommand,
+    environment: &Environment,
+) -> Result<(ImageRequest, Option<NamedTempFile>), Failure> {
+    let mut spooled = None;
+    let request = match command {
         ImageCommand::Import {
             source,
             name,
@@ -46,100 +72,58 @@ async fn perform(
             message,
             platform,
         } => {
-            let options = ImportOptions {
-                name: name.map(Reference::with_default_tag),
-                platform: platform.as_deref().map(read_platform).transpose()?,
-                changes: change,
-                message,
-                now_ns: now_ns(),
-            };
-            let source = open_source(&source, environment)?;
-            import(stores, source, options).await
-        }
-        ImageCommand::Ls { quiet, no_trunc } => {
-            let all = images.list().await?;
-            Ok(if quiet {
-                text::ids(&all)
+            let message = if message.is_empty() {
+                format!("Imported from {source}")
             } else {
-                text::list(&all, no_trunc, now_ns())
-            })
+                message
+            };
+            let path = if source == "-" {
+                spooled.insert(spool()?).path().to_path_buf()
+            } else {
+                environment.here.join(&source)
+            };
+            ImageRequest::Import {
+                path,
+                name: name.map(|name| name.to_string()),
+                change,
+                message,
+                platform,
+            }
         }
-        ImageCommand::Inspect { name, platform } => {
-            let wanted = wanted(platform.as_deref())?;
-            let variant = images.inspect(&name, &wanted).await?;
-            Ok(text::inspect(&name, &variant))
-        }
+        ImageCommand::Ls { quiet, no_trunc } => ImageRequest::Ls { quiet, no_trunc },
+        ImageCommand::Inspect { name, platform } => ImageRequest::Inspect {
+            name: name.to_string(),
+            platform,
+        },
         ImageCommand::History {
             name,
             no_trunc,
             platform,
-        } => {
-            let wanted = wanted(platform.as_deref())?;
-            let variant = images.inspect(&name, &wanted).await?;
-            Ok(text::history(&variant.history(), no_trunc, now_ns()))
-        }
-        ImageCommand::Tag { name, new } => {
-            images.tag(&name, &new, now_ns())?;
-            Ok(String::new())
-        }
-        ImageCommand::Rm { names } => {
-            let mut out = String::new();
-            for name in &names {
-                let removed = images.remove(name)?;
-                out.push_str(&format!("Untagged: {}\n", removed.name));
-                for blob in &removed.blobs {
-                    out.push_str(&format!("Deleted: {blob}\n"));
-                }
-            }
-            Ok(out)
-        }
-    }
-}
-
-async fn import(
-    stores: ImageStores,
-    source: ImportSource,
-    options: ImportOptions,
-) -> Result<String, Failure> {
-    let imported = tokio::task::spawn_blocking(move || {
-        let imported = stores.images.import(&stores.layers, source, &options);
-        // The folder is ours until the import is over.
-        drop(stores);
-        imported
-    });
-    let imported = imported
-        .await
-        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))??;
-    let line = |image: &cooper_worker::images::Imported| match &image.name {
-        Some(name) => format!("{} {}\n", name.familiar(), image.target.digest),
-        None => format!("{}\n", image.target.digest),
+        } => ImageRequest::History {
+            name: name.to_string(),
+            no_trunc,
+            platform,
+        },
+        ImageCommand::Tag { name, new } => ImageRequest::Tag {
+            name: name.to_string(),
+            new: new.to_string(),
+        },
+        ImageCommand::Rm { names } => ImageRequest::Rm {
+            names: names.iter().map(ToString::to_string).collect(),
+        },
     };
-    Ok(imported.iter().map(line).collect())
+    Ok((request, spooled))
 }
 
-fn open_source(source: &str, environment: &Environment) -> Result<ImportSource, Failure> {
-    if source == "-" {
-        return Ok(ImportSource::Archive(Box::new(std::io::stdin())));
-    }
-    let path = environment.here.join(source);
+/// Keeps standard input in a file, which another process can read too.
+fn spool() -> Result<NamedTempFile, Failure> {
     let cannot = |error: std::io::Error| {
         Failure::new(
-            FailureKind::InvalidInput,
-            format!("cannot read {}: {error}", path.display()),
+            FailureKind::Infrastructure,
+            format!("standard input cannot be kept: {error}"),
         )
     };
-    if std::fs::metadata(&path).map_err(cannot)?.is_dir() {
-        return Ok(ImportSource::Directory(path));
-    }
-    let file = File::open(&path).map_err(cannot)?;
-    Ok(ImportSource::Archive(Box::new(file)))
-}
-
-fn wanted(text: Option<&str>) -> Result<pb::Platform, Failure> {
-    text.map_or_else(|| Ok(platform::host()), read_platform)
-}
-
-fn read_platform(text: &str) -> Result<pb::Platform, Failure> {
-    platform::parse(text, &platform::host())
-        .map_err(|error| Failure::new(FailureKind::InvalidInput, error.to_string()))
+    let mut file = NamedTempFile::with_prefix("cooper-import-").map_err(cannot)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(cannot)?;
+    Ok(file)
 }
