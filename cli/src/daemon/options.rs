@@ -26,6 +26,8 @@ pub struct DaemonOptions {
     pub log_level: String,
     /// Whether messages are JSON.
     pub log_json: bool,
+    /// Whether garbage should be collected. It is not yet, and the daemon says so.
+    pub collects_garbage: bool,
     /// What the engine is told.
     pub engine: EngineSettings,
 }
@@ -117,6 +119,7 @@ pub(super) fn combine(
             .or_else(|| file.grpc.gid.map(|gid| gid.to_string())),
         log_level: level,
         log_json,
+        collects_garbage: flags.oci_worker_gc.or(file.worker.oci.gc).unwrap_or(true),
         engine: engine_settings(flags, file)?,
     })
 }
@@ -351,6 +354,7 @@ mod tests {
         assert_eq!(options.root, Path::new("/tmp/r"));
         assert_eq!(options.sockets, [Path::new("/tmp/r/buildkitd.sock")]);
         assert_eq!(options.log_level, "debug");
+        assert!(!options.collects_garbage);
         let engine = options.engine;
         assert_eq!(engine.max_parallelism, NonZeroUsize::new(2));
         assert!(engine.entitlements.contains("security.insecure"));
