@@ -82,7 +82,7 @@ impl Scheduler {
         match digest {
             Ok(digest) => node.contents[input] = Content::Known(digest),
             Err(failure) => {
-                if !self.is_worth_another_try(id, &asking)? {
+                if !self.is_worth_another_try(id, &asking, &failure)? {
                     return self.fail(id, failure);
                 }
             }

@@ -10,7 +10,7 @@ use super::machine::{Purpose, Scheduler};
 use super::node::{Asking, EdgeId, Key, NodeId};
 use super::state::Stage;
 use crate::cachekey::{MissReason, cache_map, is_of_session, source_cache_map};
-use crate::model::{CacheKeyId, Failure, Pin, TaskId};
+use crate::model::{CacheKeyId, Failure, FailureKind, Pin, TaskId};
 use crate::ports::SourceKey;
 
 impl Scheduler {
@@ -85,11 +85,26 @@ impl Scheduler {
     }
 
     /// Whether failed work should be done again: it was told to stop, or a job whose session it may have used has
-    /// left and others remain.
-    pub(super) fn is_worth_another_try(&self, id: NodeId, asking: &Asking) -> Step<bool> {
+    /// left, others remain, and the failure can be for want of that session.
+    pub(super) fn is_worth_another_try(
+        &self,
+        id: NodeId,
+        asking: &Asking,
+        failure: &Failure,
+    ) -> Step<bool> {
         let jobs = &self.node(id)?.jobs;
         let left = asking.began_for.iter().any(|job| !jobs.contains_key(job));
-        Ok(asking.stopping || (left && !jobs.is_empty()))
+        let of_session = match failure.kind {
+            FailureKind::NotFound
+            | FailureKind::Denied
+            | FailureKind::Cancelled
+            | FailureKind::Infrastructure => true,
+            FailureKind::InvalidInput
+            | FailureKind::Exit { .. }
+            | FailureKind::Unsupported
+            | FailureKind::Internal => false,
+        };
+        Ok(asking.stopping || (left && of_session && !jobs.is_empty()))
     }
 
     pub(super) fn on_source_key(&mut self, id: NodeId, told: Result<SourceKey, Failure>) -> Step {
@@ -105,7 +120,7 @@ impl Scheduler {
                 node.maps.push(source_cache_map(&key, pin, more));
             }
             Err(failure) => {
-                if !self.is_worth_another_try(id, &asking)? {
+                if !self.is_worth_another_try(id, &asking, &failure)? {
                     return self.fail(id, failure);
                 }
             }

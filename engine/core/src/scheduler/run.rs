@@ -202,7 +202,7 @@ impl Scheduler {
         if self.node(id)?.failed {
             return Ok(());
         }
-        if !self.is_worth_another_try(id, &asking)? {
+        if !self.is_worth_another_try(id, &asking, &failure)? {
             return self.fail(id, failure);
         }
         for edge in self.edges_of(id)? {

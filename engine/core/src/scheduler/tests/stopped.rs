@@ -159,6 +159,20 @@ fn failure_with_a_session_that_left_is_tried_again_for_the_others() {
 }
 
 #[test]
+fn step_that_fails_by_itself_is_not_tried_again_for_who_stays() {
+    let mut bench = Bench::default();
+    let mut drawing = Drawing::default();
+    let base = drawing.source("base");
+    let graph = drawing.graph();
+    bench.want("a", &graph, &base);
+    let stays = bench.want("b", &graph, &base);
+    bench.close("a");
+    bench.fail("base");
+    assert!(bench.answers[&stays].is_err());
+    assert_eq!(bench.begun, ["base"]);
+}
+
+#[test]
 fn closing_twice_and_abandoning_late_change_nothing() {
     let mut bench = Bench::default();
     let mut drawing = Drawing::default();
