@@ -109,7 +109,7 @@ pub fn format(platform: &Platform) -> String {
     join(platform, false)
 }
 
-/// As [`format`], with the version of the operating system in parentheses.
+/// As [`format()`], with the version of the operating system in parentheses.
 #[must_use]
 pub fn format_all(platform: &Platform) -> String {
     join(platform, true)

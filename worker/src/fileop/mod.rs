@@ -1,7 +1,7 @@
 //! File ops: what `COPY`, `ADD`, `WORKDIR` and heredocs become (parity sheet B1).
 //!
 //! * [`run`]: a whole op, its actions in the order that their indices say.
-//! * [`copy`], [`make_directory`], [`make_file`], [`make_symlink`], [`remove`]: one action on a directory.
+//! * [`copy()`], [`make_directory`], [`make_file`], [`make_symlink`], [`remove`]: one action on a directory.
 //!
 //! Both sides of an action are attacker-influenced: the source is an image or a client's directory, and the target is
 //! one that may hold links and special files. All of it goes through [`crate::confine`]; a special file is never

@@ -1,6 +1,6 @@
 //! Layers as archives: what a registry keeps and an image lists.
 //!
-//! [`apply`] unpacks an archive into a directory in overlayfs's form; [`write_changes`] makes
+//! [`apply()`] unpacks an archive into a directory in overlayfs's form; [`write_changes`] makes
 //! the archive of a directory that took changes. The two digests of a layer are its *diff id*,
 //! of the archive before compression, and the blob's, of what is stored. [`Layers`] does both
 //! ways for the layers of one state folder and remembers what it made.
