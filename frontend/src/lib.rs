@@ -10,6 +10,9 @@
 //!
 //! What it does not do: run anything, read anything, match `.dockerignore` patterns, render excerpts of the Dockerfile.
 
+// The order of a hash map must not reach bytes, keys or progress.
+#![deny(clippy::iter_over_hash_type)]
+
 mod context;
 pub mod convert;
 pub mod diagnostic;

@@ -29,7 +29,7 @@ impl Buildah {
         fs::copy(base, context.join("busybox.tar"))?;
         fs::write(
             context.join("Dockerfile"),
-            "FROM scratch\nADD busybox.tar /\nCMD [\"sh\"]\n",
+            "FROM scratch\nADD busybox.tar /\n",
         )?;
         buildah.build(&context, "docker.io/library/busybox:latest", &[])?;
         Ok(buildah)
@@ -77,15 +77,9 @@ impl Buildah {
     /// When there is no such image.
     pub fn docker_config(&self, name: &str) -> Result<serde_json::Value> {
         let mut command = self.command();
-        command.args([
-            "inspect",
-            "--type",
-            "image",
-            "--format",
-            "{{json .Docker}}",
-            name,
-        ]);
-        Ok(serde_json::from_str(&succeed(command)?.stdout)?)
+        command.args(["inspect", "--type", "image", name]);
+        let mut known: serde_json::Value = serde_json::from_str(&succeed(command)?.stdout)?;
+        Ok(known["Docker"].take())
     }
 
     fn command(&self) -> Command {

@@ -172,12 +172,16 @@ fn images_equal_those_that_buildah_builds() -> Result<()> {
             .into_owned();
         let scratch = sandbox.path("scratch");
         fs::create_dir_all(&scratch)?;
-        let both = ours(&sandbox, case, &scratch).and_then(|our| Ok((our, theirs(&buildah, case, &scratch)?)));
+        let both = ours(&sandbox, case, &scratch)
+            .and_then(|our| Ok((our, theirs(&buildah, case, &scratch)?)));
         match both {
             Err(error) => unlisted.push(format!("{name}: not built: {error:#}")),
             Ok((our, their)) => {
                 for (what, sides) in compare(&our, &their) {
-                    let keys = [(name.clone(), what.clone()), (String::from("*"), what.clone())];
+                    let keys = [
+                        (name.clone(), what.clone()),
+                        (String::from("*"), what.clone()),
+                    ];
                     match keys.into_iter().find(|key| listed.contains_key(key)) {
                         Some(key) => drop(seen.insert(key)),
                         None => unlisted.push(format!("{name}: {what}: {sides}")),

@@ -8,6 +8,9 @@
 //! * [`ports`]: the traits that the engine needs from the world.
 //! * [`scheduler`]: a state machine from stimuli to instructions.
 
+// The order of a hash map must not reach bytes, keys or progress.
+#![deny(clippy::iter_over_hash_type)]
+
 pub mod cachekey;
 pub mod graph;
 pub mod model;
