@@ -85,6 +85,17 @@ impl Tree {
         self.write(path, content);
     }
 
+    fn overwrite_if_there(&self, path: &str, content: &str) {
+        if self
+            .0
+            .metadata(Path::new(path), crate::confine::Last::NoFollow)
+            .is_ok()
+        {
+            self.remove(path);
+        }
+        self.write(path, content);
+    }
+
     fn mkdir(&self, path: &str) {
         self.0.mkdir_all(Path::new(path), 0o755, None).unwrap();
     }
@@ -293,4 +304,20 @@ fn a_layer_unpacks_to_what_it_was_made_of() {
     let mut second = Vec::new();
     write_changes(&root, Some(&view), &mut second).unwrap();
     assert!(first == second);
+}
+
+#[test]
+fn files_of_equal_size_written_in_one_tick_of_the_clock_are_a_change() {
+    let states = States::new();
+    let time = Time {
+        seconds: 5,
+        nanos: 584_605_939,
+    };
+    let write = |tree: &Tree, content: &str| {
+        tree.overwrite_if_there("motd", content);
+        tree.node("motd").set_times(time, time).unwrap();
+    };
+    let one = states.change(&scratch(), |tree| write(tree, "one"));
+    let two = states.change(&one, |tree| write(tree, "two"));
+    assert_eq!(states.entries(&two).len(), 1, "the change is lost");
 }
