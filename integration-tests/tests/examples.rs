@@ -154,6 +154,13 @@ fn quickstart_changes_with_a_build_argument() -> Result<()> {
     Ok(())
 }
 
+/// Runs the image `hello` of the local store and keeps what it says.
+const RUNS_HELLO: &str = "FROM hello AS trial
+RUN java -cp /app Hello Cooper > /tmp/words
+FROM scratch
+COPY --from=trial /tmp/words /
+";
+
 /// One test, since the packages that it installs are large.
 #[test]
 fn hello_java_builds_its_stages_reuses_them_and_runs() -> Result<()> {
@@ -207,14 +214,17 @@ fn hello_java_builds_its_stages_reuses_them_and_runs() -> Result<()> {
         "the second build ran steps:\n{second}"
     );
 
-    let said = succeed(command(
-        "chroot",
-        &[path(&out), "java", "-cp", "/app", "Hello", "Cooper"],
-    ));
-    assert_eq!(
-        said.context("running what was built")?.stdout.trim(),
-        "Hello, Cooper!"
-    );
+    let trial = sandbox.path("trial");
+    fs::create_dir_all(&trial)?;
+    fs::write(trial.join("Dockerfile"), RUNS_HELLO)?;
+    sandbox.succeed([
+        "build",
+        "--output",
+        path(&sandbox.path("said")),
+        path(&trial),
+    ])?;
+    let said = fs::read_to_string(sandbox.path("said/words")).context("running what was built")?;
+    assert_eq!(said.trim(), "Hello, Cooper!");
     assert!(
         !out.join("usr/lib/jvm/java-17-openjdk-amd64/bin/javac")
             .exists(),
