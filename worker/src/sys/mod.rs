@@ -16,6 +16,6 @@ pub(crate) use execve::execve;
 pub(crate) use fork::{Fork, Namespaces, fork_into};
 pub(crate) use loopback::bring_loopback_up;
 pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
-pub(crate) use namespace::with_own_mounts;
+pub(crate) use namespace::{take_whole_mount_namespace, with_own_mounts};
 pub(crate) use process::{close_all_but, exit_now, join_new_session_keyring, reset_signals};
 pub(crate) use seccomp::{Instruction, install_filter};

@@ -1,7 +1,34 @@
 use std::io;
 
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+/// Makes all mounts of this thread's mount namespace private, and their uppermost root this thread's `/`.
+///
+/// A thread in a chroot has a `/` that need not be a mount point, and cannot name the mount that it lies in; what it
+/// mounts there would appear on the machine if that mount is shared. Entering the own namespace again leads to its root
+/// (setns(2)), from where everything can be reached. So this is for a namespace that nobody else is in.
+///
+/// # Errors
+/// Without `/proc` or the right to enter a mount namespace and to change its mounts; `InvalidInput` for a thread that
+/// shares its root with others.
+pub(crate) fn take_whole_mount_namespace() -> io::Result<()> {
+    let own = rustix::fs::open(
+        "/proc/thread-self/ns/mnt",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    rustix::thread::move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(&own),
+        Some(LinkNameSpaceType::Mount),
+    )?;
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    Ok(())
+}
 
 /// Does `work` on a thread of its own whose mounts nobody else sees; they are gone when it ends.
 ///
@@ -12,10 +39,16 @@ pub(crate) fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> io::R
         // SAFETY: the table of descriptors stays shared (no `FILES`), which is all that this call asks for; the working
         // directory and the mounts of this thread alone become its own.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }?;
-        rustix::mount::mount_change(
+        // The work's paths are those of our caller, who may live in a chroot.
+        let root = rustix::fs::openat(
+            CWD,
             "/",
-            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
         )?;
+        take_whole_mount_namespace()?;
+        rustix::process::fchdir(&root)?;
+        rustix::process::chroot(".")?;
         Ok(work())
     };
     std::thread::scope(|scope| {

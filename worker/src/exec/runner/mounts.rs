@@ -2,7 +2,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::mount::UnmountFlags;
 
 use super::devices;
 use super::filesystem::{attributes_of, new_filesystem};
@@ -11,18 +11,15 @@ use crate::confine::{Kind, Last, Node, Root};
 use crate::exec::config::ConfigMount;
 use crate::exec::protocol::{Launch, LaunchSource, SetupFailure};
 use crate::mount::{DetachedMount, TmpfsOptions};
-use crate::sys::MountAttributes;
+use crate::sys::{MountAttributes, take_whole_mount_namespace};
 
 type Step<T> = Result<T, SetupFailure>;
 
 /// Builds the container's view of files in this process's own mount namespace and makes its root `/`.
 pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
     let config = &launch.config;
-    rustix::mount::mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .map_err(|errno| SetupFailure::machine("make the machine's mounts private", errno))?;
+    take_whole_mount_namespace()
+        .map_err(|error| SetupFailure::machine("make the machine's mounts private", error))?;
     // Stages and the new root are stacked on the old root, which needs no directory for them.
     for &stage in &launch.stage_fds {
         attach_on_old_root(&fds[stage], "attach a stage")?;

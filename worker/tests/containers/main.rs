@@ -1,0 +1,7 @@
+//! Real containers, made of busybox-static's binary.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod chroot;
+mod isolation;
+mod sandbox;

@@ -1,0 +1,124 @@
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use cooper_worker::exec::{
+    Container, ContainerMount, ExitStatus, Filter, Output, RunError, RunnerProgram, Source,
+    Template, User,
+};
+use cooper_worker::mount::DetachedMount;
+
+/// An image on disk and what to run in it.
+pub(crate) struct Sandbox {
+    pub(crate) temp: tempfile::TempDir,
+    pub(crate) template: Template,
+    pub(crate) mounts: Vec<ContainerMount>,
+    pub(crate) stages: Vec<DetachedMount>,
+}
+
+pub(crate) struct Ran {
+    pub(crate) status: Result<ExitStatus, RunError>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+pub(crate) fn sandbox() -> Sandbox {
+    let temp = tempfile::tempdir().unwrap();
+    let bin = temp.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+    for name in [
+        "sh", "true", "cat", "id", "sleep", "ls", "mount", "env", "readlink", "grep", "ps", "kill",
+        "ip",
+    ] {
+        std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
+    }
+    let template = Template {
+        env: vec!["PATH=/bin".into()],
+        cwd: "/".into(),
+        hostname: "buildkitsandbox".into(),
+        user: User {
+            uid: 0,
+            gid: 0,
+            additional_gids: vec![0],
+        },
+        ..Template::default()
+    };
+    Sandbox {
+        temp,
+        template,
+        mounts: Vec::new(),
+        stages: Vec::new(),
+    }
+}
+
+pub(crate) fn helper() -> RunnerProgram {
+    RunnerProgram::at(Path::new(env!("CARGO_BIN_EXE_cooper-container-helper"))).unwrap()
+}
+
+impl Sandbox {
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        self.temp.path().join(inside)
+    }
+
+    pub(crate) async fn run(self, args: &[&str]) -> Ran {
+        self.run_until(args, std::future::pending()).await.0
+    }
+
+    pub(crate) async fn sh(self, script: &str) -> Ran {
+        self.run(&["sh", "-c", script]).await
+    }
+
+    pub(crate) async fn run_until(
+        self,
+        args: &[&str],
+        cancelled: impl Future<Output = ()>,
+    ) -> (Ran, tempfile::TempDir) {
+        let template = Template {
+            args: args.iter().map(|&arg| arg.into()).collect(),
+            ..self.template
+        };
+        let container = Container {
+            config: template.config(),
+            root: DetachedMount::bind_path(self.temp.path()).unwrap(),
+            mounts: self.mounts,
+            stages: self.stages,
+            filter: Some(Filter::default_profile()),
+        };
+        let (stdout, stderr) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let output = |name, data: bytes::Bytes| {
+            match name {
+                Output::Stdout => &stdout,
+                Output::Stderr => &stderr,
+            }
+            .lock()
+            .unwrap()
+            .extend_from_slice(&data);
+        };
+        let status = container.run(&helper(), output, cancelled).await;
+        let text = |bytes: Mutex<Vec<u8>>| {
+            String::from_utf8_lossy(&bytes.into_inner().unwrap()).into_owned()
+        };
+        (
+            Ran {
+                status,
+                stdout: text(stdout),
+                stderr: text(stderr),
+            },
+            self.temp,
+        )
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> String {
+        assert!(
+            matches!(self.status, Ok(ExitStatus::Exited(0))),
+            "{:?}\n{}{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+        self.stdout
+    }
+}
