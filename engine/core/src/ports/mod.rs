@@ -29,8 +29,8 @@ pub use exporter::{ExportPart, ExportRequest, ExportResponse, Exporter};
 pub use files::{FileStat, ReadFileRequest, ResultFiles};
 pub use frontend::{Frontend, FrontendPart, FrontendRequest, FrontendResult};
 pub use session::{
-    ChunkSink, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, PacketStream,
-    Session, Sessions,
+    ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir,
+    PacketStream, Session, Sessions, SshAgent, SshConnection,
 };
 pub use worker::{
     ContentKeyRequest, OpOutcome, OpRequest, SourceKey, SourceKeyRequest, Worker, WorkerInfo,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_proto::fsutil;
 
-use crate::model::{Failure, SessionId};
+use crate::model::{Failure, FailureKind, SessionId};
 
 /// Finds the sessions that are attached now.
 #[async_trait]
@@ -54,6 +54,17 @@ pub trait Session: Send + Sync {
         ))
     }
 
+    /// The SSH agent, or other socket, that the client forwards under an id; an empty id means `default`.
+    ///
+    /// # Errors
+    /// `NotFound`, as here, when the client forwards none of that id.
+    async fn ssh_agent(&self, id: &str) -> Result<Box<dyn SshAgent>, Failure> {
+        Err(Failure::new(
+            FailureKind::NotFound,
+            format!("no SSH key {id:?} forwarded from the client"),
+        ))
+    }
+
     /// Opens the place that an export goes to.
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure>;
 }
@@ -93,6 +104,28 @@ pub trait ChunkSink: Send {
     async fn send(&mut self, chunk: Bytes) -> Result<(), Failure>;
     /// Ends the stream and waits until the client has it all.
     async fn finish(self: Box<Self>) -> Result<(), Failure>;
+}
+
+/// A one-way stream of bytes from the client.
+#[async_trait]
+pub trait ChunkSource: Send {
+    /// The next chunk, `None` at the end of the stream.
+    async fn receive(&mut self) -> Result<Option<Bytes>, Failure>;
+}
+
+/// A socket of the client's that steps and sources may talk to (parity sheet D, `moby.sshforward.v1`).
+#[async_trait]
+pub trait SshAgent: Send + Sync {
+    /// Opens one connection. The two ways end one by one: finishing the sink lets the client still answer.
+    async fn connect(&self) -> Result<SshConnection, Failure>;
+}
+
+/// Both ways of one connection. Dropping both ends it.
+pub struct SshConnection {
+    /// To the client.
+    pub sink: Box<dyn ChunkSink>,
+    /// From the client.
+    pub source: Box<dyn ChunkSource>,
 }
 
 /// What an exporter wants to send.
