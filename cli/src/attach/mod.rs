@@ -6,6 +6,7 @@ mod packets;
 mod services;
 mod session;
 mod sink;
+mod ssh;
 mod tunnel;
 
 pub use credentials::DockerCredentials;

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{
-    Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session,
+    Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session, SshAgent,
 };
 
 use super::credentials::DockerCredentials;
 use super::sink;
-use crate::command::build::{SecretSource, Target};
+use super::ssh::ClientSocket;
+use crate::command::build::{SecretSource, SshSource, Target};
 
 /// Longest secret.
 ///
@@ -29,6 +30,8 @@ pub struct SessionParts {
     pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of SSH agents by id.
+    pub ssh: BTreeMap<String, SshSource>,
     /// Variables of the environment, for secrets.
     pub variables: BTreeMap<String, String>,
     /// Where the result of each exporter goes, by its position in the request.
@@ -135,6 +138,15 @@ impl Session for ClientSession {
                 format!("no OCI layout {store:?} is offered to this build"),
             )
         })
+    }
+
+    async fn ssh_agent(&self, id: &str) -> Result<Box<dyn SshAgent>, Failure> {
+        let id = if id.is_empty() { "default" } else { id };
+        let source = self.parts.ssh.get(id).ok_or_else(|| {
+            Failure::new(FailureKind::NotFound, format!("unset ssh forward key {id}"))
+                .with_hint(format!("--ssh {id} forwards this user's agent"))
+        })?;
+        Ok(Box::new(ClientSocket::new(source)))
     }
 
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {

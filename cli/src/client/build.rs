@@ -50,6 +50,7 @@ impl BuildRequest {
             folders: std::mem::take(&mut self.plan.folders),
             layouts: std::mem::take(&mut self.plan.layouts),
             secrets: std::mem::take(&mut self.plan.secrets),
+            ssh: std::mem::take(&mut self.plan.ssh),
             variables: std::mem::take(&mut self.variables),
             targets: targets(&self.plan.outputs),
             docker: self.docker.take(),

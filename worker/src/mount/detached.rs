@@ -103,6 +103,14 @@ impl DetachedMount {
         self.set_attributes(MountAttributes::READ_ONLY)
     }
 
+    /// Forbids running programs from this mount.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn set_no_exec(&self) -> Result<(), MountError> {
+        self.set_attributes(MountAttributes::NO_EXEC)
+    }
+
     pub(crate) fn set_attributes(&self, attributes: MountAttributes) -> Result<(), MountError> {
         set_mount_attributes(&self.fd, attributes)
             .map_err(|error| MountError::new("with its attributes", "mount_setattr", error))

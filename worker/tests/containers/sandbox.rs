@@ -2,8 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use cooper_worker::exec::{
-    Container, ContainerMount, ExitStatus, Filter, Output, RunError, RunnerProgram, Source,
-    Template, User,
+    Container, ContainerMount, ExitStatus, Filter, Output, RunError, RunnerProgram, Template, User,
 };
 use cooper_worker::mount::DetachedMount;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cooper_core::model::{Failure, OpEvent, ResultId, SessionId};
+use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId, SessionId};
 use cooper_core::ports::{
     Cancelled, Credentials, DirFilter, EventSink, ExportTarget, ExportTargetRequest, LocalDir,
-    OpOutcome, OpRequest, Session, Sessions,
+    OpOutcome, OpRequest, Session, Sessions, SshAgent, SshConnection,
 };
 use cooper_proto::{Digest, pb};
 use cooper_worker::exec::RunnerProgram;
@@ -67,8 +67,24 @@ impl Session for OneSession {
     async fn credentials(&self, _: &str) -> Result<Option<Credentials>, Failure> {
         Ok(None)
     }
+    async fn ssh_agent(&self, id: &str) -> Result<Box<dyn SshAgent>, Failure> {
+        if id == "default" {
+            return Ok(Box::new(NoAnswer));
+        }
+        let message = format!("unset ssh forward key {id}");
+        Err(Failure::new(FailureKind::NotFound, message))
+    }
     async fn export_target(&self, _: ExportTargetRequest) -> Result<ExportTarget, Failure> {
         Err(Failure::unsupported("exports"))
+    }
+}
+
+struct NoAnswer;
+
+#[async_trait]
+impl SshAgent for NoAnswer {
+    async fn connect(&self) -> Result<SshConnection, Failure> {
+        Err(Failure::unsupported("connections"))
     }
 }
 

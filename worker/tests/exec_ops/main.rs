@@ -9,3 +9,4 @@ mod mounts;
 mod process;
 mod refused;
 mod secrets;
+mod ssh;

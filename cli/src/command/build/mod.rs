@@ -13,6 +13,7 @@ mod plan_tests;
 mod report;
 mod run;
 mod secret;
+mod ssh;
 
 pub use context::{ContextFolders, StandardInput, locate};
 pub use error::UsageError;
@@ -21,3 +22,4 @@ pub use output::{Output, OutputContext, Target};
 pub use plan::{Plan, Surroundings, plan};
 pub use run::run;
 pub use secret::SecretSource;
+pub use ssh::SshSource;

@@ -9,6 +9,7 @@ use super::flags::BuildFlags;
 use super::layout;
 use super::output::{self, Output, OutputContext, Target};
 use super::secret::{self, SecretSource};
+use super::ssh::{self, SshSource};
 
 const HOST_NETWORK: &str = "network.host";
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -28,6 +29,8 @@ pub struct Plan {
     pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets that the session offers, by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of SSH agents by id.
+    pub ssh: BTreeMap<String, SshSource>,
 }
 
 /// What stands around a command line.
@@ -55,6 +58,7 @@ pub fn plan(
         secrets: secret::parse(&flags.secret, around.here, |name| {
             around.variables.contains_key(name)
         })?,
+        ssh: ssh::parse(&flags.ssh, around.here, around.variables)?,
         entitlements: entitlements(flags)?,
         outputs: outputs(flags, around)?,
         ..Plan::default()
@@ -104,9 +108,7 @@ pub fn plan(
 
 fn refuse_unsupported(flags: &BuildFlags) -> Result<(), UsageError> {
     let is_off = |value: &str| matches!(value, "false" | "0" | "disabled=true");
-    let unsupported = if let Some(ssh) = flags.ssh.first() {
-        format!("--ssh {ssh}")
-    } else if let Some(cache) = flags.cache_from.first() {
+    let unsupported = if let Some(cache) = flags.cache_from.first() {
         format!("--cache-from {cache}")
     } else if let Some(cache) = flags.cache_to.first() {
         format!("--cache-to {cache}")

@@ -1,17 +1,18 @@
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use cooper_core::model::{FailureKind, ResultId};
+use cooper_core::ports::SshAgent;
+use cooper_proto::pb;
 
+use super::gathered::Gathered;
 use super::outputs::{OutputSource, Outputs};
 use super::request::{MountKind, MountRequest};
-use super::secrets::Secrets;
+use super::ssh::SshSocket;
 use super::stop::Stop;
 use crate::confine::{ConfineError, Last, Owner, Root};
 use crate::exec::{ContainerMount, Source};
-use crate::mount::{CacheLease, DetachedMount, TmpfsOptions};
+use crate::mount::{DetachedMount, TmpfsOptions};
 use crate::snapshot::Snapshots;
 
 /// Mounts of a container in the making, and what must outlive its run.
@@ -20,32 +21,39 @@ pub(super) struct Binds {
     pub(super) mounts: Vec<ContainerMount>,
     pub(super) stages: Vec<DetachedMount>,
     pub(super) outputs: Outputs,
+    /// To be served while the container runs.
+    pub(super) sockets: Vec<SshSocket>,
 }
 
 impl Binds {
+    /// Adds the op's mount at this position.
     pub(super) fn add(
         &mut self,
+        position: usize,
         request: &MountRequest,
         snapshots: &Snapshots,
-        leases: &BTreeMap<String, CacheLease>,
-        secrets: &Secrets,
+        gathered: &mut Gathered,
     ) -> Result<(), Stop> {
         let source = match &request.kind {
             MountKind::Bind => self.state(request, snapshots)?,
-            MountKind::Cache { .. } => self.cache(request, snapshots, leases)?,
+            MountKind::Cache { .. } => self.cache(request, snapshots, gathered)?,
             MountKind::Tmpfs { size } => Source::Whole(DetachedMount::tmpfs(TmpfsOptions {
                 size: *size,
                 mode: 0,
             })?),
             MountKind::Secret(options) => {
-                let Some(value) = secrets.get(&options.id) else {
+                let Some(value) = gathered.secrets.get(&options.id) else {
                     return Ok(());
                 };
-                let owner = Owner {
-                    uid: options.uid,
-                    gid: options.gid,
+                let source = self.secret(value, options)?;
+                self.push(&request.destination, source, true);
+                return Ok(());
+            }
+            MountKind::Ssh(options) => {
+                let Some(agent) = gathered.agents.remove(&position) else {
+                    return Ok(());
                 };
-                return self.add_secret(&request.destination, value, owner, options.mode);
+                self.socket(agent, options)?
             }
         };
         self.push(&request.destination, source, request.read_only);
@@ -82,9 +90,10 @@ impl Binds {
         &mut self,
         request: &MountRequest,
         snapshots: &Snapshots,
-        leases: &BTreeMap<String, CacheLease>,
+        gathered: &Gathered,
     ) -> Result<Source, Stop> {
-        let lease = leases
+        let lease = gathered
+            .leases
             .get(&cache_name(request))
             .ok_or_else(|| Stop::fault("a cache mount was not leased"))?;
         let base = request
@@ -119,29 +128,46 @@ impl Binds {
         Ok(Source::Part(node.into_fd()))
     }
 
-    /// A file that exists only in memory.
-    pub(super) fn add_secret(
-        &mut self,
-        destination: &Path,
-        value: &[u8],
-        owner: Owner,
-        mode: u32,
-    ) -> Result<(), Stop> {
-        let part = self.file_in_memory(value, owner, mode)?;
-        self.push(destination, Source::Part(part), true);
-        Ok(())
+    /// A secret's file, which exists only in memory. What its mode does not say is a program cannot be run.
+    fn secret(&mut self, value: &[u8], options: &pb::SecretOpt) -> Result<Source, Stop> {
+        let stage = memory_stage()?;
+        if options.mode & 0o111 == 0 {
+            stage.set_no_exec()?;
+        }
+        let owner = Owner {
+            uid: options.uid,
+            gid: options.gid,
+        };
+        self.file_on(stage, value, owner, options.mode & 0o777)
     }
 
-    pub(super) fn file_in_memory(
+    /// A socket in memory that leads to the client's agent.
+    fn socket(&mut self, agent: Box<dyn SshAgent>, options: &pb::SshOpt) -> Result<Source, Stop> {
+        let stage = memory_stage()?;
+        let socket = SshSocket::bind(&stage, "socket", agent).map_err(Stop::fault)?;
+        self.sockets.push(socket);
+        let node = stage.root()?.resolve(Path::new("socket"), Last::NoFollow)?;
+        node.set_owner(Owner {
+            uid: options.uid,
+            gid: options.gid,
+        })?;
+        node.set_mode(options.mode & 0o777)?;
+        self.stages.push(stage);
+        Ok(Source::Part(node.into_fd()))
+    }
+
+    /// A file of ours that all may read.
+    pub(super) fn file_in_memory(&mut self, content: &[u8]) -> Result<Source, Stop> {
+        self.file_on(memory_stage()?, content, Owner::default(), 0o644)
+    }
+
+    fn file_on(
         &mut self,
+        stage: DetachedMount,
         content: &[u8],
         owner: Owner,
         mode: u32,
-    ) -> Result<OwnedFd, Stop> {
-        let stage = DetachedMount::tmpfs(TmpfsOptions {
-            size: 0,
-            mode: 0o755,
-        })?;
+    ) -> Result<Source, Stop> {
         let root: Root = stage.root()?;
         let path = Path::new("file");
         root.create_file(path, 0o600)?
@@ -151,8 +177,15 @@ impl Binds {
         node.set_owner(owner)?;
         node.set_mode(mode)?;
         self.stages.push(stage);
-        Ok(node.into_fd())
+        Ok(Source::Part(node.into_fd()))
     }
+}
+
+fn memory_stage() -> Result<DetachedMount, Stop> {
+    Ok(DetachedMount::tmpfs(TmpfsOptions {
+        size: 0,
+        mode: 0o755,
+    })?)
 }
 
 /// The name of a cache mount's directory: what it starts from is part of it.

@@ -57,6 +57,7 @@ pub(super) enum MountKind {
     Cache { id: String, sharing: Sharing },
     Tmpfs { size: u64 },
     Secret(pb::SecretOpt),
+    Ssh(pb::SshOpt),
 }
 
 impl ExecRequest {
@@ -78,8 +79,8 @@ impl ExecRequest {
                 if root.replace(root_request(request, mount)?).is_some() {
                     return Err(Stop::invalid("the exec op has two root mounts"));
                 }
-            } else if let Some(mount) = mount_request(request, mount, &cwd)? {
-                mounts.push(mount);
+            } else {
+                mounts.push(mount_request(request, mount, &cwd)?);
             }
         }
         mounts.sort_by(|a, b| a.destination.cmp(&b.destination));
@@ -271,12 +272,7 @@ fn root_request(request: &OpRequest, mount: &pb::Mount) -> Result<RootRequest, S
     })
 }
 
-/// `None` for a mount that the client leaves out by being optional.
-fn mount_request(
-    request: &OpRequest,
-    mount: &pb::Mount,
-    cwd: &Path,
-) -> Result<Option<MountRequest>, Stop> {
+fn mount_request(request: &OpRequest, mount: &pb::Mount, cwd: &Path) -> Result<MountRequest, Stop> {
     let destination = absolute(cwd, &mount.dest);
     refuse_system_destination(&destination)?;
     let kind = match pb::MountType::try_from(mount.mount_type) {
@@ -298,15 +294,12 @@ fn mount_request(
             }
             MountKind::Secret(options)
         }
-        Ok(pb::MountType::Ssh)
-            if mount
+        Ok(pb::MountType::Ssh) => MountKind::Ssh(
+            mount
                 .ssh_opt
-                .as_ref()
-                .is_some_and(|options| options.optional) =>
-        {
-            return Ok(None);
-        }
-        Ok(pb::MountType::Ssh) => return Err(Stop::unsupported("RUN --mount=type=ssh")),
+                .clone()
+                .ok_or_else(|| Stop::invalid("invalid ssh mount options"))?,
+        ),
         Err(_) => {
             return Err(Stop::invalid(format!(
                 "mount type {} not implemented",
@@ -314,14 +307,14 @@ fn mount_request(
             )));
         }
     };
-    Ok(Some(MountRequest {
+    Ok(MountRequest {
         destination,
         selector: clean(Path::new(&mount.selector)),
         read_only: mount.readonly,
         output: output(mount),
         input: input(request, mount)?,
         kind,
-    }))
+    })
 }
 
 fn cache_kind(mount: &pb::Mount, destination: &Path) -> Result<MountKind, Stop> {

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cooper_core::model::{FailureKind, LogStream, OpEvent, ResultId};
@@ -7,14 +6,14 @@ use cooper_proto::pb;
 use futures::FutureExt;
 use futures::future::Shared;
 
-use super::binds::cache_name;
+use super::gathered::Gathered;
 use super::quote::quote;
-use super::request::{ExecRequest, MountKind};
+use super::request::ExecRequest;
 use super::sandbox::Sandbox;
-use super::secrets::Secrets;
+use super::ssh;
 use super::stop::Stop;
 use crate::exec::{ExitStatus, Output, RunError, RunnerProgram};
-use crate::mount::{CacheLease, CacheMounts, Sharing};
+use crate::mount::CacheMounts;
 use crate::snapshot::Snapshots;
 
 /// Performs exec ops on this machine.
@@ -72,11 +71,18 @@ impl ExecOps {
         cancelled: Shared<Cancelled>,
     ) -> Result<Vec<ResultId>, Stop> {
         let exec = Arc::new(ExecRequest::new(request, exec)?);
-        let (secrets, leases) = tokio::select! {
-            gathered = self.gather(&exec, request) => gathered?,
+        let sessions = self.sessions.as_ref();
+        let gathered = tokio::select! {
+            gathered = Gathered::wait(&exec, &self.cache_mounts, sessions, &request.sessions) => gathered?,
             () = cancelled.clone() => return Err(Stop::Cancelled),
         };
-        let Sandbox { container, after } = self.prepare(exec.clone(), secrets, &leases).await?;
+        let (snapshots, asked) = (self.snapshots.clone(), exec.clone());
+        let sandbox = blocking(move || Sandbox::new(&asked, &snapshots, gathered)).await?;
+        let Sandbox {
+            container,
+            sockets,
+            after,
+        } = sandbox;
         let output = |stream, data| {
             let stream = match stream {
                 Output::Stdout => LogStream::Stdout,
@@ -84,56 +90,22 @@ impl ExecOps {
             };
             events.emit(OpEvent::Log { stream, data });
         };
-        let ended = container.run(&self.program, output, cancelled).await;
+        let ended = tokio::select! {
+            ended = container.run(&self.program, output, cancelled) => ended,
+            () = ssh::serve(sockets) => unreachable!("sockets are served for as long as they are asked for"),
+        };
         let judged = judge(&exec, ended);
         let snapshots = self.snapshots.clone();
-        let finished = blocking(move || match judged {
+        blocking(move || match judged {
             Ok(()) => after.commit(&snapshots, &exec.description),
             Err(stop) => {
                 after.abandon();
                 Err(stop)
             }
         })
-        .await;
-        drop(leases);
-        finished
-    }
-
-    /// What an op has to wait for before anything of it exists.
-    async fn gather(
-        &self,
-        exec: &ExecRequest,
-        request: &OpRequest,
-    ) -> Result<(Secrets, Leases), Stop> {
-        let secrets = Secrets::load(exec, self.sessions.as_ref(), &request.sessions).await?;
-        // Two mounts of one name in one op share a directory; names are taken in one order by all, so that two ops that
-        // lock the same two wait for each other only one way.
-        let mut wanted: BTreeMap<String, Sharing> = BTreeMap::new();
-        for mount in &exec.mounts {
-            if let MountKind::Cache { sharing, .. } = &mount.kind {
-                wanted.entry(cache_name(mount)).or_insert(*sharing);
-            }
-        }
-        let mut leases = BTreeMap::new();
-        for (name, sharing) in wanted {
-            let lease = self.cache_mounts.lease(&name, sharing).await;
-            leases.insert(name, lease);
-        }
-        Ok((secrets, Arc::new(leases)))
-    }
-
-    async fn prepare(
-        &self,
-        exec: Arc<ExecRequest>,
-        secrets: Secrets,
-        leases: &Leases,
-    ) -> Result<Sandbox, Stop> {
-        let (snapshots, leases) = (self.snapshots.clone(), leases.clone());
-        blocking(move || Sandbox::new(&exec, &snapshots, &leases, &secrets)).await
+        .await
     }
 }
-
-type Leases = Arc<BTreeMap<String, CacheLease>>;
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Stop> + Send + 'static,

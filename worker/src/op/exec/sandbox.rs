@@ -2,14 +2,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::binds::Binds;
+use super::gathered::Gathered;
 use super::outputs::{OutputSource, Outputs};
 use super::request::{ExecRequest, has_variable};
 use super::secrets::Secrets;
+use super::ssh::SshSocket;
 use super::stop::Stop;
 use crate::confine::{Last, Owner, Root};
 use crate::exec::{
-    Container, ContainerMount, Filter, Network, Security, Source, Template, User, home_of,
-    hosts_file, resolve_user, resolver_file,
+    Container, ContainerMount, Filter, Network, Security, Template, User, home_of, hosts_file,
+    resolve_user, resolver_file,
 };
 use crate::mount::{CacheLease, MountStubs};
 use crate::snapshot::{Snapshots, Writer};
@@ -21,6 +23,8 @@ const RESOLVER: &str = "/etc/resolv.conf";
 #[derive(Debug)]
 pub(super) struct Sandbox {
     pub(super) container: Container,
+    /// To be served while it runs.
+    pub(super) sockets: Vec<SshSocket>,
     pub(super) after: AfterRun,
 }
 
@@ -32,6 +36,8 @@ pub(super) struct AfterRun {
     root_read_only: bool,
     stubs: MountStubs,
     outputs: Outputs,
+    /// Keeps others from the cache mounts until it is dropped.
+    _leases: BTreeMap<String, CacheLease>,
 }
 
 impl Sandbox {
@@ -39,19 +45,18 @@ impl Sandbox {
     pub(super) fn new(
         request: &ExecRequest,
         snapshots: &Snapshots,
-        leases: &BTreeMap<String, CacheLease>,
-        secrets: &Secrets,
+        mut gathered: Gathered,
     ) -> Result<Self, Stop> {
         let writer = snapshots.writer(&request.root.input)?;
         let root = writer.root()?;
         let stubs = find_stubs(&root, request)?;
         let user = resolve_user(&root, &request.user)?.user;
         make_working_directory(&root, &request.cwd, &user)?;
-        let env = environment(request, secrets, &root, &user)?;
+        let env = environment(request, &gathered.secrets, &root, &user)?;
         let mut binds = Binds::default();
         add_network_files(&mut binds, request)?;
-        for mount in &request.mounts {
-            binds.add(mount, snapshots, leases, secrets)?;
+        for (position, mount) in request.mounts.iter().enumerate() {
+            binds.add(position, mount, snapshots, &mut gathered)?;
         }
         let template = Template {
             args: request.args.clone(),
@@ -68,6 +73,7 @@ impl Sandbox {
             mounts,
             stages,
             outputs,
+            sockets,
         } = binds;
         let container = Container {
             config: template.config(),
@@ -82,8 +88,13 @@ impl Sandbox {
             root_read_only: request.root.read_only,
             stubs,
             outputs,
+            _leases: gathered.leases,
         };
-        Ok(Self { container, after })
+        Ok(Self {
+            container,
+            sockets,
+            after,
+        })
     }
 }
 
@@ -176,8 +187,7 @@ fn add_network_files(binds: &mut Binds, request: &ExecRequest) -> Result<(), Sto
     );
     let hosts = hosts_file(&request.hostname, &request.extra_hosts);
     for (destination, content) in [(RESOLVER, resolver), (HOSTS, hosts)] {
-        let source =
-            Source::Part(binds.file_in_memory(content.as_bytes(), Owner::default(), 0o644)?);
+        let source = binds.file_in_memory(content.as_bytes())?;
         binds.mounts.push(ContainerMount {
             destination: destination.into(),
             source,

@@ -36,6 +36,16 @@ impl Secrets {
             .secret_env
             .iter()
             .map(|secret| (&secret.id, secret.optional));
+        if let Some(unnamed) = request
+            .secret_env
+            .iter()
+            .find(|secret| secret.id.is_empty())
+        {
+            return Err(Stop::invalid(format!(
+                "secret ID missing for {:?} environment variable",
+                unnamed.name
+            )));
+        }
         let mut values = BTreeMap::new();
         for (id, optional) in mounted.chain(in_environment) {
             if values.contains_key(id) {
@@ -64,9 +74,8 @@ impl Secrets {
     pub(super) fn environment(&self, request: &ExecRequest) -> Result<Vec<String>, Stop> {
         let mut variables = Vec::new();
         for secret in &request.secret_env {
-            let Some(value) = self.get(&secret.id) else {
-                continue;
-            };
+            // One that is optional and missing is an empty variable, as BuildKit has it.
+            let value = self.get(&secret.id).map_or(&[][..], |value| value);
             let value = std::str::from_utf8(value)
                 .ok()
                 .filter(|value| !value.contains('\0'));
