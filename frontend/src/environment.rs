@@ -1,63 +1,106 @@
 //! The environment of a stage: ordered by the last time a name was set.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::OnceLock;
 
 use crate::expand::Variables;
 
 /// Names and values. Setting a name again moves it to the end, as LLB's environments do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Stages that stand on each other have a copy each, so that what is shared is shared: a copy costs no text.
+#[derive(Clone, Debug, Default)]
 pub struct Environment {
-    entries: BTreeMap<String, (u64, String)>,
-    clock: u64,
+    /// In order; a name that was set again or removed leaves a gap.
+    entries: Vec<Option<Entry>>,
+    at: HashMap<Rc<str>, usize>,
+    written: OnceLock<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    name: Rc<str>,
+    value: Rc<str>,
 }
 
 impl Environment {
     /// Sets a name.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.clock += 1;
-        self.entries.insert(name.into(), (self.clock, value.into()));
+    pub fn set(&mut self, name: impl Into<Rc<str>>, value: impl Into<Rc<str>>) {
+        let name = name.into();
+        self.written.take();
+        if let Some(old) = self.at.insert(name.clone(), self.entries.len()) {
+            self.entries[old] = None;
+        }
+        let value = value.into();
+        self.entries.push(Some(Entry { name, value }));
+        if self.entries.len() > 2 * self.at.len() + 16 {
+            self.close_gaps();
+        }
     }
 
     /// Removes a name.
     pub fn remove(&mut self, name: &str) {
-        self.entries.remove(name);
+        self.written.take();
+        if let Some(old) = self.at.remove(name) {
+            self.entries[old] = None;
+        }
     }
 
-    fn ordered(&self) -> Vec<(&str, &str)> {
-        let mut all: Vec<(u64, &str, &str)> = self
+    fn close_gaps(&mut self) {
+        self.entries.retain(Option::is_some);
+        self.at = self
             .entries
             .iter()
-            .map(|(name, (at, value))| (*at, name.as_str(), value.as_str()))
+            .flatten()
+            .enumerate()
+            .map(|(at, entry)| (entry.name.clone(), at))
             .collect();
-        all.sort_unstable_by_key(|(at, ..)| *at);
-        all.into_iter()
-            .map(|(_, name, value)| (name, value))
-            .collect()
+    }
+
+    fn ordered(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().flatten()
     }
 
     /// `NAME=value` in order.
     #[must_use]
     pub fn to_list(&self) -> Vec<String> {
         self.ordered()
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|entry| format!("{}={}", entry.name, entry.value))
             .collect()
+    }
+
+    /// `NAME=value` in order as the repeated field `tag` of a protobuf message; always the same `tag` for one environment.
+    /// Many steps carry the same variables, so that it is written once.
+    pub(crate) fn as_field(&self, tag: u32) -> &[u8] {
+        self.written.get_or_init(|| {
+            let mut out = Vec::new();
+            for entry in self.ordered() {
+                let length = entry.name.len() + 1 + entry.value.len();
+                crate::llb::begin_field(&mut out, tag, length);
+                out.extend_from_slice(entry.name.as_bytes());
+                out.push(b'=');
+                out.extend_from_slice(entry.value.as_bytes());
+            }
+            out
+        })
     }
 }
 
 impl Variables for Environment {
     fn get(&self, name: &str) -> Option<&str> {
-        self.entries.get(name).map(|(_, value)| value.as_str())
+        let entry = self.entries[*self.at.get(name)?].as_ref()?;
+        Some(&entry.value)
     }
 
     fn names(&self) -> Vec<&str> {
-        self.ordered().into_iter().map(|(name, _)| name).collect()
+        self.ordered().map(|entry| &*entry.name).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message;
 
     #[test]
     fn setting_again_moves_to_the_end() {
@@ -68,5 +111,30 @@ mod tests {
         assert_eq!(environment.to_list(), ["B=2", "A=3"]);
         environment.remove("B");
         assert_eq!(environment.get("B"), None);
+    }
+
+    #[test]
+    fn gaps_are_closed_and_nothing_is_lost() {
+        let mut environment = Environment::default();
+        environment.set("KEPT", "1");
+        for round in 0..1000 {
+            environment.set("AGAIN", round.to_string());
+        }
+        assert!(environment.entries.len() < 100);
+        assert_eq!(environment.to_list(), ["KEPT=1", "AGAIN=999"]);
+        assert_eq!(environment.get("KEPT"), Some("1"));
+    }
+
+    #[test]
+    fn written_bytes_are_those_of_the_message() {
+        let mut environment = Environment::default();
+        environment.set("A", "x".repeat(200));
+        environment.as_field(2);
+        environment.set("B", "");
+        let meta = cooper_proto::pb::Meta {
+            env: environment.to_list(),
+            ..Default::default()
+        };
+        assert_eq!(environment.as_field(2), meta.encode_to_vec());
     }
 }

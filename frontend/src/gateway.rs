@@ -15,7 +15,7 @@ use crate::convert::{Failed, File, Input, Outcome, Part, Step, convert};
 use crate::diagnostic::{Lines, Warning};
 use crate::facts::{Fact, Facts, Need};
 use crate::golang::json::Object;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 
 /// A conversion asks at most this often; each time it must have learnt something.
 const MOST_ROUNDS: usize = 1000;
@@ -42,7 +42,7 @@ impl Frontend for Dockerfile {
             host: bridge
                 .platforms()
                 .first()
-                .map_or_else(default_host, Platform::from_pb),
+                .map_or_else(default_host, Platform::clone),
         };
         let gateway = Gateway {
             bridge,
@@ -70,7 +70,7 @@ impl Frontend for Dockerfile {
 }
 
 fn default_host() -> Platform {
-    Platform::new("linux", "amd64")
+    platform::named("linux", "amd64")
 }
 
 struct Gateway {
@@ -122,7 +122,7 @@ impl Gateway {
         }
         let mut result = FrontendResult::default();
         for part in &outcome.parts {
-            let id = part.platform.normalized().full();
+            let id = platform::full(&platform::normalize(&part.platform));
             let made = match part.definition.def.is_empty() {
                 true => None,
                 false => Some(self.bridge.solve(part.definition.clone()).await?),
@@ -172,9 +172,9 @@ fn platforms(parts: &[Part]) -> String {
         if at > 0 {
             list.push(',');
         }
-        let platform = part.platform.normalized();
+        let platform = platform::normalize(&part.platform);
         let mut item = Object::open(list);
-        item.string("ID", &platform.full());
+        item.string("ID", &platform::full(&platform));
         let mut written = Object::open(item.key("Platform"));
         written.string("architecture", &platform.architecture);
         written.string("os", &platform.os);

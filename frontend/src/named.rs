@@ -15,7 +15,7 @@ use crate::golang::quote::quote;
 use crate::image::Image;
 use crate::llb::{Graph, Local, Notes, Output, State, git, http, image, local, oci_layout};
 use crate::options::Options;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 use crate::source::GitRef;
 
 /// A named context that an option gives.
@@ -65,7 +65,10 @@ pub(crate) fn find(
         .strip_suffix(":latest")
         .unwrap_or(&familiar)
         .to_owned();
-    let with_platform = format!("{name}::{}", platform.unwrap_or(host).normalized().full());
+    let with_platform = format!(
+        "{name}::{}",
+        platform::full(&platform::normalize(platform.unwrap_or(host)))
+    );
     Ok([with_platform, name.clone()]
         .into_iter()
         .find_map(|full_name| {
@@ -226,7 +229,7 @@ impl NamedContext {
     ) -> Result<(String, Vec<u8>), Stop> {
         let query = ImageQuery {
             reference,
-            platform: self.platform.as_ref().map(Platform::to_pb),
+            platform: self.platform.clone(),
             mode: options.resolve_mode,
             log_name: format!("[context {}] load metadata for {shown}", self.full_name),
             oci_layout_store: store,

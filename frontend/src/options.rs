@@ -12,7 +12,7 @@ use crate::golang::number::parse_bool;
 use crate::golang::quote::quote;
 use crate::instruction::csv_fields;
 use crate::lint;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 
 /// Names and texts, as a client sends them.
 pub type Texts = BTreeMap<String, String>;
@@ -180,8 +180,8 @@ fn platforms(text: &str, host: &Platform) -> Result<Vec<Platform>, Fault> {
         return Ok(Vec::new());
     }
     text.split(',')
-        .map(|item| match Platform::parse(item, host) {
-            Ok(platform) => Ok(platform.normalized()),
+        .map(|item| match platform::parse(item, host) {
+            Ok(platform) => Ok(platform::normalize(&platform)),
             Err(error) => Err(Fault::new(format!(
                 "failed to parse target platform {item}: {error}"
             ))),
@@ -382,7 +382,7 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        Options::read(&all, &Platform::new("linux", "amd64"))
+        Options::read(&all, &platform::named("linux", "amd64"))
     }
 
     #[test]

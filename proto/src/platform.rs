@@ -3,8 +3,6 @@
 //! Source of the rules: containerd's `platforms` package, whose names images and
 //! build arguments use.
 
-use std::fmt::Write as _;
-
 use crate::pb::Platform;
 
 /// Why a text names no platform.
@@ -54,19 +52,29 @@ pub fn host() -> Platform {
 /// When the text names no platform.
 pub fn parse(text: &str, default: &Platform) -> Result<Platform, ParsePlatformError> {
     let mut parts: Vec<&str> = text.splitn(4, '/').collect();
-    let (os, os_version) = split_os_version(parts[0]);
+    let (os, options) = split_options(parts[0]);
     parts[0] = os;
-    for part in parts.iter().chain(os_version.as_ref()) {
-        if part.is_empty() || !part.chars().all(is_name_character) {
-            return Err(ParsePlatformError::Part {
-                part: (*part).into(),
-                whole: text.into(),
-            });
-        }
+    let mut options = options.unwrap_or_default().split('+');
+    let os_version = options.next().unwrap_or_default();
+    let features: Vec<&str> = options.collect();
+    let refuse = |part: &str| ParsePlatformError::Part {
+        part: part.into(),
+        whole: text.into(),
+    };
+    check(os, "_-", &refuse)?;
+    for part in &parts[1..] {
+        check(part, "_.-", &refuse)?;
+    }
+    for feature in &features {
+        check(feature, "_.%-", &refuse)?;
+    }
+    if !os_version.is_empty() {
+        check(os_version, "_.%-", &refuse)?;
     }
     let os = normalize_os(os);
     let mut platform = Platform {
-        os_version: os_version.unwrap_or_default().into(),
+        os_version: decode(os_version),
+        os_features: features.into_iter().map(decode).collect(),
         ..Platform::default()
     };
     match *parts.as_slice() {
@@ -109,7 +117,8 @@ pub fn format(platform: &Platform) -> String {
     join(platform, false)
 }
 
-/// As [`format()`], with the version of the operating system in parentheses.
+/// As [`format()`], with the version and the features of the operating system in parentheses:
+/// `os(version+feature)/architecture`.
 #[must_use]
 pub fn format_all(platform: &Platform) -> String {
     join(platform, true)
@@ -120,9 +129,16 @@ fn join(platform: &Platform, with_version: bool) -> String {
         return "unknown".into();
     }
     let mut text = platform.os.clone();
-    if with_version && !platform.os_version.is_empty() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "({})", platform.os_version);
+    if with_version && !(platform.os_version.is_empty() && platform.os_features.is_empty()) {
+        text.push('(');
+        text.push_str(&encode(&platform.os_version));
+        for feature in sorted(&platform.os_features) {
+            if !feature.is_empty() {
+                text.push('+');
+                text.push_str(&encode(&feature));
+            }
+        }
+        text.push(')');
     }
     for part in [&platform.architecture, &platform.variant] {
         if !part.is_empty() {
@@ -142,7 +158,8 @@ pub fn normalize(platform: &Platform) -> Platform {
         architecture,
         os: normalize_os(&platform.os),
         variant,
-        ..platform.clone()
+        os_version: platform.os_version.clone(),
+        os_features: sorted(&platform.os_features),
     }
 }
 
@@ -236,15 +253,55 @@ fn set_short(platform: &mut Platform, architecture: String, variant: String) {
     platform.architecture = architecture;
 }
 
-fn split_os_version(part: &str) -> (&str, Option<&str>) {
+fn split_options(part: &str) -> (&str, Option<&str>) {
     match part.strip_suffix(')').and_then(|p| p.split_once('(')) {
-        Some((os, version)) => (os, Some(version)),
+        Some((os, options)) => (os, Some(options)),
         None => (part, None),
     }
 }
 
-fn is_name_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+/// Whether a part is a name of letters, digits and the characters of `more`.
+fn check(
+    part: &str,
+    more: &str,
+    refuse: &dyn Fn(&str) -> ParsePlatformError,
+) -> Result<(), ParsePlatformError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+    if part.is_empty() || !part.chars().all(fits) {
+        return Err(refuse(part));
+    }
+    Ok(())
+}
+
+fn sorted(features: &[String]) -> Vec<String> {
+    let mut features = features.to_vec();
+    features.sort();
+    features.dedup();
+    features
+}
+
+/// What stands between other signs is written in per cent codes.
+const ESCAPES: [(&str, &str); 5] = [
+    ("%", "%25"),
+    ("+", "%2B"),
+    ("(", "%28"),
+    (")", "%29"),
+    ("/", "%2F"),
+];
+
+fn encode(text: &str) -> String {
+    ESCAPES.iter().fold(text.to_owned(), |text, (plain, code)| {
+        text.replace(plain, code)
+    })
+}
+
+fn decode(text: &str) -> String {
+    ESCAPES
+        .iter()
+        .rev()
+        .fold(text.to_owned(), |text, (plain, code)| {
+            text.replace(code, plain)
+        })
 }
 
 fn normalize_os(os: &str) -> String {
@@ -357,6 +414,10 @@ mod tests {
         let windows = parse("windows(10.0.17763)/amd64", &amd64()).unwrap();
         assert_eq!(windows.os_version, "10.0.17763");
         assert_eq!(format_all(&windows), "windows(10.0.17763)/amd64");
+        let text = "windows(10.0.17763+win32k)/amd64";
+        let featured = parse(text, &amd64()).unwrap();
+        assert_eq!(featured.os_features, ["win32k"]);
+        assert_eq!(format_all(&featured), text);
         assert_eq!(format(&Platform::default()), "unknown");
     }
 
@@ -371,6 +432,9 @@ mod tests {
             "linux/*",
             "a/b/c/d",
             "haiku",
+            "nonsense",
+            "linux/a*b",
+            "li nux/amd64",
         ] {
             assert!(parse(text, &amd64()).is_err(), "{text:?}");
         }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cooper_proto::{Digest, pb};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::caps;
 use super::graph::{Graph, Output, VertexId};
 use super::vertex::{SourceMap, Work, ranges};
 use crate::diagnostic::Lines;
+use crate::environment::Environment;
 use crate::platform::Platform;
 
 /// Writes down what `output` needs, inputs first, and last an entry that points at it. The empty file system is an empty
@@ -90,6 +92,10 @@ impl Writer<'_> {
                 bytes.clone(),
                 metadata.as_deref().cloned().unwrap_or_default(),
             ),
+            Work::Exec(exec) => (
+                encode_exec(self.op(vertex), &exec.environment),
+                notes.metadata(),
+            ),
             _ => (encode(self.op(vertex)), notes.metadata()),
         };
         let digest = Digest::sha256_of(&bytes).to_string();
@@ -118,7 +124,7 @@ impl Writer<'_> {
         let (work, notes) = &self.graph.vertices[vertex.0];
         let mut inputs: Vec<pb::Input> = Vec::new();
         let mut input = |output: Output| self.input(&mut inputs, output);
-        let platform = notes.platform.as_ref().unwrap_or(self.platform).to_pb();
+        let platform = notes.platform.as_ref().unwrap_or(self.platform).clone();
         let (op, platform) = match work {
             Work::Source(source) => {
                 let specific = ["docker-image://", "oci-layout://"]
@@ -242,6 +248,41 @@ fn encode(op: pb::Op) -> Vec<u8> {
     let mut bytes = rest.encode_to_vec();
     bytes.extend(work.encode_to_vec());
     bytes
+}
+
+/// The same for a process: its environment, which other steps share, is copied as it was written once.
+fn encode_exec(op: pb::Op, environment: &Environment) -> Vec<u8> {
+    // Numbers of the fields in Op, ExecOp and Meta.
+    const EXEC: u32 = 2;
+    const META: u32 = 1;
+    const ENV: u32 = 2;
+    let Some(pb::op::Op::Exec(mut exec)) = op.op else {
+        return encode(op);
+    };
+    let mut meta = exec.meta.take().unwrap_or_default();
+    let arguments = pb::Meta {
+        args: std::mem::take(&mut meta.args),
+        ..pb::Meta::default()
+    };
+    let environment = environment.as_field(ENV);
+    let length = arguments.encoded_len() + environment.len() + meta.encoded_len();
+    let mut head = Vec::new();
+    begin_field(&mut head, META, length);
+    let rest = pb::Op { op: None, ..op };
+    let mut bytes = rest.encode_to_vec();
+    begin_field(&mut bytes, EXEC, head.len() + length + exec.encoded_len());
+    bytes.extend(head);
+    bytes.extend(arguments.encode_to_vec());
+    bytes.extend_from_slice(environment);
+    bytes.extend(meta.encode_to_vec());
+    bytes.extend(exec.encode_to_vec());
+    bytes
+}
+
+/// Writes the tag and the length of a field whose bytes follow.
+pub(crate) fn begin_field(out: &mut Vec<u8>, tag: u32, length: usize) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
 }
 
 /// Two vertices with the same bytes are one; what is said about either holds for it.

@@ -1,10 +1,13 @@
 //! Steps that run a process.
 
+use std::rc::Rc;
+
 use cooper_proto::pb;
 
 use super::caps;
 use super::graph::Output;
 use super::vertex::Notes;
+use crate::environment::Environment;
 
 /// No input, no output.
 const NONE: i64 = -1;
@@ -12,8 +15,10 @@ const NONE: i64 = -1;
 /// A process, its environment and its mounts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exec {
-    /// Arguments, environment, folder, user and the like.
+    /// Arguments, folder, user and the like; in `env` only what comes after `environment`.
     pub(crate) meta: pb::Meta,
+    /// The stage's variables, which all its steps share.
+    pub(crate) environment: Rc<Environment>,
     /// Network.
     pub(crate) network: pb::NetMode,
     /// Whether it may do more than a container usually may.
@@ -136,7 +141,7 @@ impl Exec {
         inputs
     }
 
-    /// The op, and its inputs by way of `input`.
+    /// The op but for `environment`, and its inputs by way of `input`.
     pub(super) fn to_pb(&self, input: &mut dyn FnMut(Output) -> i64) -> pb::ExecOp {
         let mut outputs = 0;
         let mut mounts: Vec<pb::Mount> = Vec::new();

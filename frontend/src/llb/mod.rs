@@ -13,7 +13,7 @@ mod source;
 mod state;
 mod vertex;
 
-pub(crate) use definition::marshal;
+pub(crate) use definition::{begin_field, marshal};
 pub(crate) use exec::{Exec, ExecMount, MountKind};
 pub(crate) use file::{Action, CopySource, FileActions, owner, owner_by_id};
 pub(crate) use graph::{Graph, Output};

@@ -6,7 +6,7 @@ use cooper_proto::pb;
 
 use super::graph::Output;
 use crate::environment::Environment;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 
 /// A file system and how processes run in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,12 +42,12 @@ impl State {
     }
 
     /// Sets a variable.
-    pub(crate) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    pub(crate) fn set(&mut self, name: impl Into<Rc<str>>, value: impl Into<Rc<str>>) {
         Rc::make_mut(&mut self.environment).set(name, value);
     }
 
     /// Says the platform.
     pub(crate) fn set_platform(&mut self, platform: &Platform) {
-        self.platform = Some(platform.normalized());
+        self.platform = Some(platform::normalize(platform));
     }
 }

@@ -6,7 +6,7 @@ use super::words::HIDDEN;
 use crate::diagnostic::{Fault, Lines};
 use crate::expand::Variables;
 use crate::instruction::Argument;
-use crate::stage::Conversion;
+use crate::stage::{Conversion, Declared};
 
 impl Conversion<'_> {
     /// Declares names: the value is the build-arg's, else the default, else the global one.
@@ -33,11 +33,11 @@ impl Conversion<'_> {
             if let Some(value) = &value
                 && !HIDDEN.contains(&key.as_str())
             {
-                node.state.set(key.clone(), value.clone());
+                node.state.set(key.as_str(), value.as_str());
             }
-            Rc::make_mut(&mut node.arguments).push(Argument {
-                key: key.clone(),
-                value,
+            Rc::make_mut(&mut node.arguments).push(Declared {
+                key: key.as_str().into(),
+                value: value.map(Into::into),
             });
         }
         self.record(at, format!("ARG {}", told.join(" ")), false)

@@ -48,7 +48,7 @@ impl Conversion<'_> {
         let node = &self.nodes[target];
         let mut image = node.image.clone();
         image.history = self.history(target);
-        image.config.env = node.env.values().cloned().collect();
+        image.config.env = node.env.values().map(|entry| entry.to_string()).collect();
         image.config.labels.extend(self.options.labels.clone());
         if self.has_explicit_target() {
             let wanted = &self.target_platform;
@@ -66,7 +66,7 @@ impl Conversion<'_> {
                 platform.os_features.clone_from(&wanted.os_features);
             }
         }
-        image.platform = image.platform.normalized();
+        image.platform = crate::platform::normalize(&image.platform);
         image
     }
 

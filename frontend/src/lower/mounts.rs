@@ -3,6 +3,7 @@
 use cooper_proto::pb;
 
 use crate::diagnostic::Fault;
+use crate::expand::Variables;
 use crate::golang::path::{base, clean, is_absolute, join};
 use crate::instruction::mount::{Mount, Sharing, Type};
 use crate::instruction::{Instruction, Run};
@@ -235,14 +236,10 @@ fn name_sockets(exec: &mut Exec) {
             agent.dest = format!("/run/buildkit/ssh_agent.{at}");
         }
     }
-    const VARIABLE: &str = "SSH_AUTH_SOCK=";
+    const VARIABLE: &str = "SSH_AUTH_SOCK";
     if let Some(first) = exec.ssh.first()
-        && !exec
-            .meta
-            .env
-            .iter()
-            .any(|entry| entry.starts_with(VARIABLE))
+        && exec.environment.get(VARIABLE).is_none()
     {
-        exec.meta.env.push(format!("{VARIABLE}{}", first.dest));
+        exec.meta.env.push(format!("{VARIABLE}={}", first.dest));
     }
 }

@@ -1,7 +1,7 @@
 //! Names of steps: `[linux/arm64->amd64 builder 2/7] RUN make`.
 
 use crate::expand::{Expander, Variables};
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 use crate::stage::Conversion;
 
 impl Conversion<'_> {
@@ -20,7 +20,7 @@ impl Conversion<'_> {
         }
         let mut name = String::from("[");
         if let (true, Some(platform)) = (multi, platform) {
-            name.push_str(&platform.full());
+            name.push_str(&platform::full(platform));
             let target = variables.and_then(|variables| cross_target(variables, &self.input.host));
             name.push_str(&arrow(platform, target));
             name.push(' ');
@@ -70,7 +70,7 @@ fn cross_target(variables: &dyn Variables, host: &Platform) -> Option<Platform> 
     for name in variables.names() {
         let value = variables.get(name).unwrap_or_default();
         match name {
-            "TARGETPLATFORM" => match Platform::parse(value, host) {
+            "TARGETPLATFORM" => match platform::parse(value, host) {
                 Ok(platform) => return Some(platform),
                 Err(_) => continue,
             },
@@ -95,9 +95,9 @@ fn arrow(base: &Platform, target: Option<Platform>) -> String {
     if target.architecture.is_empty() {
         target.architecture.clone_from(&base.architecture);
     }
-    let target = target.normalized();
+    let target = platform::normalize(&target);
     if target.os != base.os {
-        return format!("->{}", target.full());
+        return format!("->{}", platform::full(&target));
     }
     if target.architecture == base.architecture {
         return String::new();

@@ -1,5 +1,8 @@
 //! RUN.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use cooper_proto::pb;
 
 use super::config::in_shell;
@@ -9,10 +12,10 @@ use crate::dockerfile::heredoc;
 use crate::expand::{Overlay, Variables};
 use crate::golang::path::join;
 use crate::instruction::mount::{Mount, Type};
-use crate::instruction::{Argument, CommandLine, InlineFile, Instruction, Network, Run};
+use crate::instruction::{CommandLine, InlineFile, Instruction, Network, Run};
 use crate::llb::{Exec, ExecMount, MountKind, Notes, State};
 use crate::options::Texts;
-use crate::stage::Conversion;
+use crate::stage::{Conversion, Declared, ToldArguments};
 
 /// Where scripts that name their own interpreter are mounted.
 const SCRIPTS: &str = "/dev/pipes/";
@@ -43,6 +46,7 @@ impl Conversion<'_> {
         let state = self.nodes[at].state.clone();
         let mut exec = Exec {
             meta: self.meta(&state, &launch.arguments),
+            environment: state.environment.clone(),
             network: match run.network {
                 Network::Default => state.network,
                 Network::None => pb::NetMode::None,
@@ -75,12 +79,9 @@ impl Conversion<'_> {
         notes.resources.clone_from(&self.options.resources);
         let output = self.graph.exec(exec, notes);
         self.nodes[at].state.output = Some(output);
-        let told = told(
-            &launch.arguments,
-            &self.nodes[at].arguments,
-            &*state.environment,
-        );
-        self.record(at, format!("RUN {told} # buildkit"), true)
+        let told = self.told_arguments(at);
+        let command = launch.arguments.join(" ");
+        self.record(at, format!("RUN {told}{command} # buildkit"), true)
     }
 
     fn launch_run(
@@ -146,10 +147,29 @@ impl Conversion<'_> {
         Ok(())
     }
 
+    /// The ARGs so far as history tells them. Many steps have the same, so that they are written once.
+    fn told_arguments(&mut self, at: usize) -> Rc<str> {
+        let node = &mut self.nodes[at];
+        let (arguments, environment) = (&node.arguments, &node.state.environment);
+        if let Some(told) = &node.told
+            && Rc::ptr_eq(&told.arguments, arguments)
+            && Rc::ptr_eq(&told.environment, environment)
+        {
+            return told.text.clone();
+        }
+        let text: Rc<str> = told(arguments, &**environment).into();
+        node.told = Some(ToldArguments {
+            arguments: arguments.clone(),
+            environment: environment.clone(),
+            text: text.clone(),
+        });
+        text
+    }
+
     fn meta(&self, state: &State, arguments: &[String]) -> pb::Meta {
         pb::Meta {
             args: arguments.to_vec(),
-            env: state.environment.to_list(),
+            env: Vec::new(),
             cwd: state.directory.clone(),
             user: state.user.clone(),
             proxy_env: proxies(&self.build_args),
@@ -200,28 +220,29 @@ fn summary(document: &str) -> String {
     format!("{first}{dots}")
 }
 
-/// What history tells of a step: the ARGs so far with their values, then the command.
-fn told(command: &[String], arguments: &[Argument], variables: &dyn Variables) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    let mut known = std::collections::HashSet::new();
-    let mut values = std::collections::HashMap::new();
+/// `|2 A=1 B=2 ` for two ARGs, nothing for none. A name counts where it is declared first, a default where last.
+fn told(arguments: &[Declared], variables: &dyn Variables) -> String {
+    let mut at: HashMap<&str, usize> = HashMap::with_capacity(arguments.len());
+    let mut all: Vec<(&str, &str)> = Vec::new();
     for argument in arguments {
-        if known.insert(argument.key.as_str()) {
-            names.push(&argument.key);
+        let value = variables
+            .get(&argument.key)
+            .or(argument.value.as_deref())
+            .unwrap_or_default();
+        let place = *at.entry(&argument.key).or_insert(all.len());
+        match all.get_mut(place) {
+            Some(known) => known.1 = value,
+            None => all.push((&argument.key, value)),
         }
-        let default = argument.value.as_deref().unwrap_or_default();
-        values.insert(
-            argument.key.as_str(),
-            variables.get(&argument.key).unwrap_or(default),
-        );
     }
-    let mut words = Vec::with_capacity(names.len() + command.len() + 1);
-    if !names.is_empty() {
-        words.push(format!("|{}", names.len()));
-        words.extend(names.iter().map(|name| format!("{name}={}", values[name])));
+    if all.is_empty() {
+        return String::new();
     }
-    words.extend(command.iter().cloned());
-    words.join(" ")
+    let mut out = format!("|{} ", all.len());
+    for (name, value) in all {
+        out.extend([name, "=", value, " "]);
+    }
+    out
 }
 
 /// Build-args for proxies reach processes without being declared. Of several spellings the last in order counts.

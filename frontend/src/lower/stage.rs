@@ -36,7 +36,7 @@ impl Conversion<'_> {
         if !node.env.contains_key("PATH") {
             node.set_env("PATH", DEFAULT_PATH);
         }
-        for (name, entry) in &node.env {
+        for (name, entry) in &*node.env.clone() {
             let value = entry.split_once('=').map_or("", |(_, value)| value);
             node.state.set(name.clone(), value);
         }

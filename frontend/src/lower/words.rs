@@ -56,7 +56,10 @@ impl Conversion<'_> {
         let node = &self.nodes[at];
         let unknown = unmatched.iter().filter(|name| {
             !HIDDEN.contains(&name.as_str())
-                && node.arguments.iter().all(|argument| argument.key != **name)
+                && node
+                    .arguments
+                    .iter()
+                    .all(|argument| *argument.key != **name)
         });
         for name in unknown {
             let mut message = format!("Usage of undefined variable '${name}'");

@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::expand::Expander;
 use crate::instruction::GlobalArgument;
 use crate::options::Texts;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 
 /// The automatic ARGs; each can be overridden.
 pub(super) fn automatic(
@@ -18,12 +18,12 @@ pub(super) fn automatic(
 ) -> Environment {
     let stage = if stage.is_empty() { "default" } else { stage };
     let values = [
-        ("BUILDPLATFORM", build.short()),
+        ("BUILDPLATFORM", platform::short(build)),
         ("BUILDOS", build.os.clone()),
         ("BUILDOSVERSION", build.os_version.clone()),
         ("BUILDARCH", build.architecture.clone()),
         ("BUILDVARIANT", build.variant.clone()),
-        ("TARGETPLATFORM", target.full()),
+        ("TARGETPLATFORM", platform::full(target)),
         ("TARGETOS", target.os.clone()),
         ("TARGETOSVERSION", target.os_version.clone()),
         ("TARGETARCH", target.architecture.clone()),

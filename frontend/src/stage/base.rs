@@ -14,7 +14,7 @@ use crate::image::Image;
 use crate::lint::Rule;
 use crate::llb::{Notes, State, image};
 use crate::named::{self, Loaded};
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 
 /// Images that many want; a misspelt one is probably one of these.
 const COMMON: [&str; 7] = [
@@ -33,7 +33,6 @@ impl Conversion<'_> {
             self.resolve_bases(&reachable, questions)?;
             let mut more = false;
             for &at in &reachable {
-                self.inherit(at);
                 more |= self.trigger(at)?;
             }
             if !more {
@@ -200,13 +199,13 @@ impl Conversion<'_> {
         questions: &mut Questions<'_>,
     ) -> Result<ResolvedImage, Stop> {
         let prefix = if self.options.multi_platform {
-            format!("[{} internal]", platform.full())
+            format!("[{} internal]", platform::full(platform))
         } else {
             "[internal]".to_owned()
         };
         let query = ImageQuery {
             reference: name.to_owned(),
-            platform: Some(platform.to_pb()),
+            platform: Some(platform.clone()),
             mode: self.options.resolve_mode,
             log_name: format!("{prefix} load metadata for {name}"),
             oci_layout_store: None,
@@ -247,8 +246,8 @@ impl Conversion<'_> {
         if expected.os != actual.os || expected.architecture != actual.architecture {
             let message = format!(
                 "Base image {written} was pulled with platform \"{}\", expected \"{}\" for current build",
-                actual.normalized().full(),
-                expected.normalized().full()
+                platform::full(&platform::normalize(actual)),
+                platform::full(&platform::normalize(expected))
             );
             self.linter
                 .warn(Rule::InvalidBaseImagePlatform, node.stage.lines, message);

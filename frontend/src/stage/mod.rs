@@ -14,4 +14,4 @@ mod plan;
 mod target;
 
 pub(crate) use conversion::Conversion;
-pub(crate) use node::{Command, Node};
+pub(crate) use node::{Command, Declared, Node, ToldArguments};

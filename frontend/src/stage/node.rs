@@ -6,8 +6,9 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 
 use crate::diagnostic::Lines;
+use crate::environment::Environment;
 use crate::image::{History, Image};
-use crate::instruction::{Argument, Instruction, Stage};
+use crate::instruction::{Instruction, Stage};
 use crate::llb::State;
 use crate::named::{Folder, NamedContext};
 use crate::platform::Platform;
@@ -42,13 +43,15 @@ pub(crate) struct Node {
     /// The configuration, but for `env` and the own part of `history`.
     pub(crate) image: Image,
     /// The configuration's environment by name.
-    pub(crate) env: IndexMap<String, String>,
+    pub(crate) env: Rc<IndexMap<Rc<str>, Rc<str>>>,
     /// The own part of the history.
     pub(crate) history: Vec<History>,
     /// The base image as it was found.
     pub(crate) base_image: Option<Rc<Image>>,
     /// ARGs so far.
-    pub(crate) arguments: Rc<Vec<Argument>>,
+    pub(crate) arguments: Rc<Vec<Declared>>,
+    /// The same as history tells them, if a step asked for it.
+    pub(crate) told: Option<ToldArguments>,
     /// Paths of it that are used, by the number of the set: a stage shares its base's.
     pub(crate) paths: usize,
     /// Whether results in a cache are not to be used.
@@ -57,6 +60,26 @@ pub(crate) struct Node {
     pub(crate) count: Count,
     /// What was seen so far.
     pub(crate) seen: Seen,
+}
+
+/// An ARG of a stage with its value, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    /// The name.
+    pub(crate) key: Rc<str>,
+    /// The value.
+    pub(crate) value: Option<Rc<str>>,
+}
+
+/// ARGs as history tells them, and what that was made of.
+#[derive(Clone, Debug)]
+pub(crate) struct ToldArguments {
+    /// The ARGs.
+    pub(crate) arguments: Rc<Vec<Declared>>,
+    /// Their values.
+    pub(crate) environment: Rc<Environment>,
+    /// The text.
+    pub(crate) text: Rc<str>,
 }
 
 /// How far a node is.
@@ -122,10 +145,11 @@ impl Node {
             platform: None,
             state: State::of(None),
             image: Image::default(),
-            env: IndexMap::new(),
+            env: Rc::default(),
             history: Vec::new(),
             base_image: None,
             arguments: Rc::default(),
+            told: None,
             paths,
             ignore_cache: false,
             count: Count::default(),
@@ -153,20 +177,17 @@ impl Node {
 
     /// Takes over a configuration; its environment moves to `env`.
     pub(crate) fn set_image(&mut self, mut image: Image) {
-        self.env = std::mem::take(&mut image.config.env)
-            .into_iter()
-            .map(|entry| {
-                (
-                    entry.split('=').next().unwrap_or_default().to_owned(),
-                    entry,
-                )
-            })
-            .collect();
+        let env = std::mem::take(&mut image.config.env);
+        let named = env.into_iter().map(|entry| {
+            let name = entry.split('=').next().unwrap_or_default();
+            (name.into(), entry.into())
+        });
+        self.env = Rc::new(named.collect());
         self.image = image;
     }
 
     /// Sets a variable of the configuration, where it stands or at the end.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
-        self.env.insert(name.to_owned(), format!("{name}={value}"));
+        Rc::make_mut(&mut self.env).insert(name.into(), format!("{name}={value}").into());
     }
 }

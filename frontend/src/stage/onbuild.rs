@@ -7,7 +7,7 @@ use crate::convert::Stop;
 use crate::instruction::{Instruction, Kind, build_trigger};
 
 impl Conversion<'_> {
-    /// Takes over what the base stage has become. Done again when the stage is converted: only then the base is final.
+    /// Takes over what the base stage has become. Only when the stage is converted the base is final.
     pub(crate) fn inherit(&mut self, at: usize) {
         let Some(base) = self.nodes[at].base else {
             return;
@@ -20,7 +20,7 @@ impl Conversion<'_> {
         let platform = base.platform.clone();
         let env = base.env.clone();
         let base_image = base.base_image.clone();
-        let arguments = base.arguments.clone();
+        let (arguments, told) = (base.arguments.clone(), base.told.clone());
         let (paths, workdir) = (base.paths, base.seen.workdir);
         let node = &mut self.nodes[at];
         node.image = image;
@@ -29,6 +29,7 @@ impl Conversion<'_> {
         node.platform = platform;
         node.base_image = base_image;
         node.arguments = arguments;
+        node.told = told;
         node.paths = paths;
         node.seen.workdir = workdir;
     }

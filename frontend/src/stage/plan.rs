@@ -9,7 +9,7 @@ use crate::expand::{Expanded, Variables};
 use crate::instruction::{Kind, Stage};
 use crate::lint::Rule;
 use crate::named;
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 use crate::suggest::nearest;
 
 impl Conversion<'_> {
@@ -101,7 +101,7 @@ impl Conversion<'_> {
                 stage.platform
             ))));
         }
-        match Platform::parse(&found.text, &self.input.host) {
+        match platform::parse(&found.text, &self.input.host) {
             Ok(platform) => Ok(Some(platform)),
             Err(error) => Err(suggest(Fault::new(format!(
                 "failed to parse platform {}: {error}",
@@ -144,7 +144,7 @@ impl Conversion<'_> {
         if !found.matched.is_empty() || !found.unmatched.is_empty() {
             return;
         }
-        let Ok(platform) = Platform::parse(&found.text, &self.input.host) else {
+        let Ok(platform) = platform::parse(&found.text, &self.input.host) else {
             return;
         };
         if !stage.name.contains(&platform.os) && !stage.name.contains(&platform.architecture) {

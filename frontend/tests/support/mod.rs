@@ -9,7 +9,6 @@ pub(crate) mod show;
 use cooper_core::model::{Failure, FailureKind};
 use cooper_frontend::convert::{Failed, Input, Outcome, Step, convert};
 use cooper_frontend::facts::{Fact, Facts, Need};
-use cooper_frontend::platform::Platform;
 use cooper_proto::pb;
 use prost::Message;
 
@@ -19,7 +18,7 @@ pub(crate) fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
         options: case.options.clone(),
         inputs: Default::default(),
         session: "session".to_owned(),
-        host: Platform::new("linux", "amd64"),
+        host: cooper_frontend::platform::named("linux", "amd64"),
     };
     let mut facts = Facts::default();
     for _ in 0..20 {

@@ -11,7 +11,12 @@ use serde_json::{Map, Value, json};
 pub(crate) fn outcome(outcome: &Outcome) -> String {
     let mut out = String::new();
     for part in &outcome.parts {
-        writeln!(out, "platform {}", part.platform.full()).expect("a string takes all");
+        writeln!(
+            out,
+            "platform {}",
+            cooper_frontend::platform::full(&part.platform)
+        )
+        .expect("a string takes all");
         definition(&mut out, part);
         writeln!(out, "config {}", part.image.to_json()).expect("a string takes all");
     }
