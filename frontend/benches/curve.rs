@@ -77,7 +77,7 @@ fn wide(stages: usize) -> String {
             format!(
                 "FROM busybox AS s{at}\nARG A{at}=x\nENV E=$A{at}\nRUN echo {at}\nCOPY f{at} /g/\nWORKDIR /w{at}\nLABEL l=v\nUSER u{at}\nRUN b\nCOPY --from={} /a /b\n",
                 match at {
-                    0 => "busybox:stable".to_owned(),
+                    0 => "busybox:other".to_owned(),
                     at => format!("s{}", at - 1),
                 },
             )

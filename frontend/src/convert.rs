@@ -6,13 +6,16 @@ use cooper_proto::pb;
 
 use crate::context::{self, MainContext};
 use crate::diagnostic::{Fault, Warning};
-use crate::dockerfile::directive;
+use crate::dockerfile::{directive, parse};
 use crate::facts::{Fact, Facts, Need};
 use crate::image::Image;
+use crate::instruction::stages;
+use crate::lint::Linter;
 use crate::llb::SourceMap;
 use crate::options::{Options, Texts};
 use crate::platform::Platform;
-use crate::stage::Conversion;
+use crate::stage::{Conversion, Made, Purpose};
+use crate::subrequest::{self, Answer, LintResult, Request};
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub enum Step {
     Need(Vec<Need>),
     /// It is over.
     Done(Box<Outcome>),
+    /// It was no build that was asked for.
+    Answered(Box<Answer>),
     /// It cannot be done.
     Failed(Box<Failed>),
 }
@@ -74,6 +79,8 @@ pub struct Part {
 pub struct Failed {
     /// What is wrong.
     pub fault: Fault,
+    /// What was found before.
+    pub warnings: Vec<Warning>,
     /// The Dockerfile, if it could be read.
     pub file: Option<File>,
 }
@@ -159,61 +166,177 @@ pub fn convert(input: &Input, facts: &Facts) -> Step {
         facts,
         open: Vec::new(),
     };
-    let mut file = None;
-    match attempt(input, &mut questions, &mut file) {
-        Ok(outcome) => Step::Done(Box::new(outcome)),
+    let mut seen = Seen::default();
+    match attempt(input, &mut questions, &mut seen) {
+        Ok(step) => step,
         Err(Stop::Wait) => Step::Need(questions.open),
-        Err(Stop::Fault(fault)) => Step::Failed(Box::new(Failed { fault, file })),
+        Err(Stop::Fault(fault)) => Step::Failed(Box::new(Failed {
+            fault,
+            warnings: seen.warnings,
+            file: seen.file,
+        })),
     }
 }
 
-fn attempt(
-    input: &Input,
-    questions: &mut Questions<'_>,
-    seen: &mut Option<File>,
-) -> Result<Outcome, Stop> {
+/// What is told even if the conversion fails.
+#[derive(Default)]
+struct Seen {
+    file: Option<File>,
+    warnings: Vec<Warning>,
+}
+
+fn attempt(input: &Input, questions: &mut Questions<'_>, seen: &mut Seen) -> Result<Step, Stop> {
     let options = Options::read(&input.options, &input.host)?;
     let context = MainContext::find(input, &options, questions)?;
     let (file, ignore) = context::dockerfile(input, &options, &context, questions)?;
-    *seen = Some(file.clone());
+    seen.file = Some(file.clone());
     check_syntax(&options, &file.data)?;
-    check_request(&options)?;
+    let request = Request::of(&options)?;
+    if let Some(metadata) = answer_from_text(request, &file.data)? {
+        return Ok(answered(metadata, Vec::new(), file));
+    }
     let exclude = match ignore {
         Some(exclude) => exclude,
         None => context.ignore_file(input, questions)?,
     };
-    let source = SourceMap {
-        filename: file.name.clone(),
-        data: file.data.clone(),
-        definition: Some(file.definition.clone()),
+    let work = Work {
+        input,
+        options: &options,
+        context: &context,
+        exclude: &exclude,
+        source: &SourceMap {
+            filename: file.name.clone(),
+            data: file.data.clone(),
+            definition: Some(file.definition.clone()),
+        },
     };
-    let targets: Vec<Option<&Platform>> = match options.platforms.as_slice() {
-        [] => vec![None],
-        several => several.iter().map(Some).collect(),
-    };
-    let mut parts = Vec::new();
-    let mut warnings = None;
-    let mut waiting = false;
-    for target in targets {
-        let conversion = Conversion::new(input, &options, &context, &exclude, &source, target);
-        match conversion.run(questions) {
-            Ok((part, found)) => {
-                parts.push(part);
-                warnings.get_or_insert(found);
+    match request {
+        Some(request) => work.answer(request, file, questions, seen),
+        None => work.build(file, questions, seen),
+    }
+}
+
+/// Answers that no stage has to be converted for.
+fn answer_from_text(
+    request: Option<Request>,
+    text: &[u8],
+) -> Result<Option<BTreeMap<String, String>>, Fault> {
+    match request {
+        Some(Request::Describe) => Ok(Some(subrequest::describe())),
+        Some(Request::Targets) => {
+            if text.is_empty() {
+                return Err(Fault::new("the Dockerfile cannot be empty"));
             }
-            Err(Stop::Wait) => waiting = true,
-            Err(fault) => return Err(fault),
+            let mut off = Linter::default();
+            let file = stages(&parse(text), &mut off)?;
+            Ok(Some(subrequest::targets(&file, text)))
         }
+        _ => Ok(None),
     }
-    if waiting {
-        return Err(Stop::Wait);
-    }
-    Ok(Outcome {
-        parts,
-        multi_platform: options.multi_platform,
-        warnings: warnings.unwrap_or_default(),
+}
+
+fn answered(metadata: BTreeMap<String, String>, warnings: Vec<Warning>, file: File) -> Step {
+    Step::Answered(Box::new(Answer {
+        metadata,
+        warnings,
         file,
-    })
+    }))
+}
+
+/// A Dockerfile and what stands around it.
+struct Work<'a> {
+    input: &'a Input,
+    options: &'a Options,
+    context: &'a MainContext,
+    exclude: &'a [String],
+    source: &'a SourceMap,
+}
+
+impl<'a> Work<'a> {
+    fn conversion(&self, target: Option<&Platform>, purpose: Purpose) -> Conversion<'a> {
+        Conversion::new(
+            self.input,
+            self.options,
+            self.context,
+            self.exclude,
+            self.source,
+            target,
+            purpose,
+        )
+    }
+
+    fn build(
+        &self,
+        file: File,
+        questions: &mut Questions<'_>,
+        seen: &mut Seen,
+    ) -> Result<Step, Stop> {
+        let targets: Vec<Option<&Platform>> = match self.options.platforms.as_slice() {
+            [] => vec![None],
+            several => several.iter().map(Some).collect(),
+        };
+        let mut parts = Vec::new();
+        let mut waiting = false;
+        for (at, target) in targets.into_iter().enumerate() {
+            let mut conversion = self.conversion(target, Purpose::Build);
+            let outcome = conversion.run(questions);
+            if at == 0 {
+                seen.warnings = conversion.linter.warnings().to_vec();
+            }
+            match outcome {
+                Ok(Made::Part(part)) => parts.push(*part),
+                Ok(Made::Outline(_) | Made::Findings) => {}
+                Err(Stop::Wait) => waiting = true,
+                Err(fault) => return Err(fault),
+            }
+        }
+        if waiting {
+            return Err(Stop::Wait);
+        }
+        Ok(Step::Done(Box::new(Outcome {
+            parts,
+            multi_platform: self.options.multi_platform,
+            warnings: std::mem::take(&mut seen.warnings),
+            file,
+        })))
+    }
+
+    fn answer(
+        &self,
+        request: Request,
+        file: File,
+        questions: &mut Questions<'_>,
+        seen: &mut Seen,
+    ) -> Result<Step, Stop> {
+        let purpose = match request {
+            Request::Lint => Purpose::Lint,
+            Request::Outline => Purpose::Outline,
+            _ => Purpose::Build,
+        };
+        let mut conversion = self.conversion(None, purpose);
+        let outcome = conversion.run(questions);
+        let warnings = conversion.linter.warnings().to_vec();
+        if request == Request::Lint {
+            let fault = match &outcome {
+                Ok(_) => None,
+                Err(Stop::Wait) => return Err(Stop::Wait),
+                Err(Stop::Fault(fault)) => Some(fault),
+            };
+            let found = LintResult {
+                warnings: &warnings,
+                fault,
+                source: self.source,
+            };
+            return Ok(answered(subrequest::lint(&found), Vec::new(), file));
+        }
+        seen.warnings.clone_from(&warnings);
+        let metadata = match outcome? {
+            Made::Outline(outline) => subrequest::outline(&outline, &self.source.data),
+            Made::Part(part) => subrequest::convert_llb(&part.definition)?,
+            Made::Findings => BTreeMap::new(),
+        };
+        Ok(answered(metadata, warnings, file))
+    }
 }
 
 /// Docker's own frontend images stand for what is built in; other frontends run in containers.
@@ -245,12 +368,4 @@ fn check_syntax(options: &Options, text: &[u8]) -> Result<(), Fault> {
     }
     let fault = Fault::unsupported(format_args!("the external frontend {image} (gateway.v0)"));
     Err(lines.map_or_else(|| fault.clone(), |lines| fault.clone().at(lines)))
-}
-
-/// Subrequests ask for something else than a build.
-fn check_request(options: &Options) -> Result<(), Fault> {
-    match options.all.get("requestid") {
-        None => Ok(()),
-        Some(request) => Err(Fault::unsupported(format_args!("the subrequest {request}"))),
-    }
 }

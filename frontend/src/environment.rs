@@ -1,8 +1,8 @@
 //! The environment of a stage: ordered by the last time a name was set.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::OnceLock;
 
 use crate::expand::Variables;
 
@@ -14,7 +14,9 @@ pub struct Environment {
     /// In order; a name that was set again or removed leaves a gap.
     entries: Vec<Option<Entry>>,
     at: HashMap<Rc<str>, usize>,
-    written: OnceLock<Vec<u8>>,
+    /// Counts changes, so that what was made of it can be known to be old.
+    version: u64,
+    written: OnceCell<Rc<[u8]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ impl Environment {
     /// Sets a name.
     pub fn set(&mut self, name: impl Into<Rc<str>>, value: impl Into<Rc<str>>) {
         let name = name.into();
-        self.written.take();
+        self.changed();
         if let Some(old) = self.at.insert(name.clone(), self.entries.len()) {
             self.entries[old] = None;
         }
@@ -40,10 +42,20 @@ impl Environment {
 
     /// Removes a name.
     pub fn remove(&mut self, name: &str) {
-        self.written.take();
+        self.changed();
         if let Some(old) = self.at.remove(name) {
             self.entries[old] = None;
         }
+    }
+
+    fn changed(&mut self) {
+        self.version += 1;
+        self.written.take();
+    }
+
+    /// A number that is another one after each change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     fn close_gaps(&mut self) {
@@ -71,8 +83,8 @@ impl Environment {
 
     /// `NAME=value` in order as the repeated field `tag` of a protobuf message; always the same `tag` for one environment.
     /// Many steps carry the same variables, so that it is written once.
-    pub(crate) fn as_field(&self, tag: u32) -> &[u8] {
-        self.written.get_or_init(|| {
+    pub(crate) fn as_field(&self, tag: u32) -> Rc<[u8]> {
+        let write = || {
             let mut out = Vec::new();
             for entry in self.ordered() {
                 let length = entry.name.len() + 1 + entry.value.len();
@@ -81,8 +93,9 @@ impl Environment {
                 out.push(b'=');
                 out.extend_from_slice(entry.value.as_bytes());
             }
-            out
-        })
+            out.into()
+        };
+        self.written.get_or_init(write).clone()
     }
 }
 
@@ -135,6 +148,6 @@ mod tests {
             env: environment.to_list(),
             ..Default::default()
         };
-        assert_eq!(environment.as_field(2), meta.encode_to_vec());
+        assert_eq!(*environment.as_field(2), *meta.encode_to_vec());
     }
 }

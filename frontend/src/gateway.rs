@@ -16,6 +16,7 @@ use crate::diagnostic::{Lines, Warning};
 use crate::facts::{Fact, Facts, Need};
 use crate::golang::json::Object;
 use crate::platform::{self, Platform};
+use crate::subrequest::Answer;
 
 /// A conversion asks at most this often; each time it must have learnt something.
 const MOST_ROUNDS: usize = 1000;
@@ -59,7 +60,13 @@ impl Frontend for Dockerfile {
                     }
                 }
                 Step::Done(outcome) => return gateway.hand_over(*outcome).await,
-                Step::Failed(failed) => return Err(failure(*failed)),
+                Step::Answered(answer) => return Ok(gateway.hand_over_answer(*answer).await),
+                Step::Failed(failed) => {
+                    if let Some(file) = &failed.file {
+                        gateway.warn(&failed.warnings, file).await;
+                    }
+                    return Err(failure(*failed));
+                }
             }
         }
         Err(Failure::new(
@@ -116,10 +123,26 @@ impl Gateway {
         Ok(result)
     }
 
-    async fn hand_over(&self, outcome: Outcome) -> Result<FrontendResult, Failure> {
-        for warning in &outcome.warnings {
-            self.bridge.warn(told(warning, &outcome.file)).await;
+    async fn warn(&self, warnings: &[Warning], file: &File) {
+        for warning in warnings {
+            self.bridge.warn(told(warning, file)).await;
         }
+    }
+
+    async fn hand_over_answer(&self, answer: Answer) -> FrontendResult {
+        self.warn(&answer.warnings, &answer.file).await;
+        FrontendResult {
+            parts: Vec::new(),
+            metadata: answer
+                .metadata
+                .into_iter()
+                .map(|(key, value)| (key, value.into()))
+                .collect(),
+        }
+    }
+
+    async fn hand_over(&self, outcome: Outcome) -> Result<FrontendResult, Failure> {
+        self.warn(&outcome.warnings, &outcome.file).await;
         let mut result = FrontendResult::default();
         for part in &outcome.parts {
             let id = platform::full(&platform::normalize(&part.platform));
@@ -214,9 +237,10 @@ fn head(definition: &pb::Definition) -> Option<Digest> {
 }
 
 fn failure(failed: Failed) -> Failure {
-    let Failed { fault, file } = failed;
-    let mut failure = Failure::new(fault.kind, fault.message);
-    failure.hint = fault.suggestion.map(|name| format!("did you mean {name}?"));
+    let Failed { fault, file, .. } = failed;
+    // Clients know errors by their text, and look for the suggestion in it.
+    let text = fault.to_string();
+    let mut failure = Failure::new(fault.kind, text);
     if let Some(file) = file {
         let file = source_file(&file);
         failure.locations = fault
@@ -239,12 +263,14 @@ fn source_file(file: &File) -> Arc<SourceFile> {
 fn location(file: &Arc<SourceFile>, lines: &[Lines]) -> SourceLocation {
     SourceLocation {
         file: file.clone(),
+        // One range a line, as BuildKit writes them.
         ranges: lines
             .iter()
-            .map(|lines| SourceRange {
-                start_line: lines.start,
+            .flat_map(|lines| lines.start..=lines.end)
+            .map(|line| SourceRange {
+                start_line: line,
                 start_character: 0,
-                end_line: lines.end,
+                end_line: line,
                 end_character: 0,
             })
             .collect(),

@@ -32,4 +32,5 @@ pub mod options;
 pub mod platform;
 mod source;
 mod stage;
+pub mod subrequest;
 mod suggest;

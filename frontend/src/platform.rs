@@ -19,7 +19,7 @@ pub fn parse(text: &str, host: &Platform) -> Result<Platform, String> {
                 "cannot parse platform specifier"
             }
         };
-        format!("{}: {why}", quote(text))
+        format!("{}: {why}: invalid argument", quote(text))
     })
 }
 

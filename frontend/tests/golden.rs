@@ -105,12 +105,4 @@ fn docker_s_own_frontends_are_the_built_in_one_and_others_are_refused() {
         "{}",
         failed.fault
     );
-    let case = Case::of("FROM scratch\n").with("requestid", "frontend.outline");
-    assert!(
-        run(&case)
-            .unwrap_err()
-            .fault
-            .message
-            .contains("frontend.outline")
-    );
 }

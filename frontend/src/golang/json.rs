@@ -88,6 +88,13 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A number of 64 bits as protobuf's JSON writes it, unless zero.
+    pub(crate) fn big_or_none(&mut self, name: &str, value: i64) {
+        if value != 0 {
+            self.string(name, &value.to_string());
+        }
+    }
+
     /// `true`, or nothing.
     pub(crate) fn truth_or_none(&mut self, name: &str, value: bool) {
         if value {

@@ -2,7 +2,9 @@
 //! contain them, so ours have to agree.
 
 pub(crate) mod duration;
+pub(crate) mod indent;
 pub(crate) mod json;
 pub(crate) mod number;
 pub(crate) mod path;
 pub(crate) mod quote;
+pub(crate) mod table;

@@ -19,4 +19,4 @@ pub use health::Healthcheck;
 pub use kinds::{
     Add, Argument, Copy, InlineSource, Instruction, Kind, Network, Paths, Run, Setting,
 };
-pub use stages::{GlobalArgument, Stage, Stages, stages};
+pub use stages::{GlobalArgument, Stage, Stages, description, stages};

@@ -34,6 +34,8 @@ pub struct Stage {
 pub struct GlobalArgument {
     /// Its names.
     pub arguments: Vec<Argument>,
+    /// Comments directly above.
+    pub comments: Vec<String>,
     /// Where it stands.
     pub lines: Lines,
 }
@@ -99,6 +101,7 @@ fn add(all: &mut Stages, node: &Node, linter: &mut Linter) -> Result<(), Fault> 
     match (all.stages.last_mut(), instruction.kind) {
         (None, Kind::Arg(arguments)) => all.globals.push(GlobalArgument {
             arguments,
+            comments: node.comments.clone(),
             lines: node.lines,
         }),
         (None, _) => return Err(Fault::new("no build stage in current context").at(node.lines)),
@@ -143,6 +146,16 @@ fn stage_name(given: &str) -> Result<String, Fault> {
         "invalid name for build stage: {}, name can't start with a number or contain symbols",
         quote(given)
     )))
+}
+
+/// What comments above a stage or an argument say about it: what follows its name; empty if nothing does.
+#[must_use]
+pub fn description<'a>(comments: &'a [String], name: &str) -> &'a str {
+    let described = |comment: &'a String| comment.strip_prefix(name)?.strip_prefix(' ');
+    if name.is_empty() {
+        return "";
+    }
+    comments.iter().find_map(described).unwrap_or_default()
 }
 
 fn lint_from(node: &Node, linter: &mut Linter) {

@@ -72,8 +72,8 @@ impl Linter {
 
     /// What was found, in order.
     #[must_use]
-    pub fn into_warnings(self) -> Vec<Warning> {
-        self.warnings
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The failure that findings are where the file asks for `error=true`.
@@ -89,6 +89,6 @@ impl Linter {
             .collect();
         let names: Vec<&str> = names.into_iter().collect();
         let message = format!("lint violation found for rules: {}", names.join(", "));
-        Some(Fault::new(message).at(self.warnings[0].lines))
+        Some(Fault::new(message))
     }
 }

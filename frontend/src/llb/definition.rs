@@ -10,7 +10,6 @@ use super::caps;
 use super::graph::{Graph, Output, VertexId};
 use super::vertex::{SourceMap, Work, ranges};
 use crate::diagnostic::Lines;
-use crate::environment::Environment;
 use crate::platform::Platform;
 
 /// Writes down what `output` needs, inputs first, and last an entry that points at it. The empty file system is an empty
@@ -251,11 +250,10 @@ fn encode(op: pb::Op) -> Vec<u8> {
 }
 
 /// The same for a process: its environment, which other steps share, is copied as it was written once.
-fn encode_exec(op: pb::Op, environment: &Environment) -> Vec<u8> {
-    // Numbers of the fields in Op, ExecOp and Meta.
+fn encode_exec(op: pb::Op, environment: &[u8]) -> Vec<u8> {
+    // Numbers of the fields in Op and ExecOp.
     const EXEC: u32 = 2;
     const META: u32 = 1;
-    const ENV: u32 = 2;
     let Some(pb::op::Op::Exec(mut exec)) = op.op else {
         return encode(op);
     };
@@ -264,7 +262,6 @@ fn encode_exec(op: pb::Op, environment: &Environment) -> Vec<u8> {
         args: std::mem::take(&mut meta.args),
         ..pb::Meta::default()
     };
-    let environment = environment.as_field(ENV);
     let length = arguments.encoded_len() + environment.len() + meta.encoded_len();
     let mut head = Vec::new();
     begin_field(&mut head, META, length);

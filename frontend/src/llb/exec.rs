@@ -7,7 +7,6 @@ use cooper_proto::pb;
 use super::caps;
 use super::graph::Output;
 use super::vertex::Notes;
-use crate::environment::Environment;
 
 /// No input, no output.
 const NONE: i64 = -1;
@@ -17,8 +16,8 @@ const NONE: i64 = -1;
 pub(crate) struct Exec {
     /// Arguments, folder, user and the like; in `env` only what comes after `environment`.
     pub(crate) meta: pb::Meta,
-    /// The stage's variables, which all its steps share.
-    pub(crate) environment: Rc<Environment>,
+    /// The stage's variables, written as the field [`Exec::ENVIRONMENT`]; all its steps share them.
+    pub(crate) environment: Rc<[u8]>,
     /// Network.
     pub(crate) network: pb::NetMode,
     /// Whether it may do more than a container usually may.
@@ -66,6 +65,9 @@ pub(crate) enum MountKind {
 }
 
 impl Exec {
+    /// The number of the field `env` in `Meta`.
+    pub(crate) const ENVIRONMENT: u32 = 2;
+
     /// Notes the capabilities that this needs.
     pub(super) fn need(&self, notes: &mut Notes) {
         let mut when = |needed: bool, cap: &'static str| {

@@ -115,7 +115,8 @@ pub(crate) struct SourceMap {
 }
 
 impl SourceMap {
-    pub(super) fn info(&self) -> pb::SourceInfo {
+    /// As definitions carry it.
+    pub(crate) fn info(&self) -> pb::SourceInfo {
         pb::SourceInfo {
             filename: self.filename.clone(),
             data: self.data.clone(),

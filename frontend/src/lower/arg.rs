@@ -3,19 +3,21 @@
 use std::rc::Rc;
 
 use super::words::HIDDEN;
-use crate::diagnostic::{Fault, Lines};
+use crate::diagnostic::Fault;
 use crate::expand::Variables;
-use crate::instruction::Argument;
+use crate::instruction::{Argument, Instruction, description};
 use crate::stage::{Conversion, Declared};
+use crate::subrequest::Listed;
 
 impl Conversion<'_> {
     /// Declares names: the value is the build-arg's, else the default, else the global one.
     pub(super) fn arg(
         &mut self,
         at: usize,
-        lines: Lines,
+        instruction: &Instruction,
         arguments: &[Argument],
     ) -> Result<(), Fault> {
+        let (lines, comments) = (instruction.lines, &instruction.comments);
         let mut told = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let key = &argument.key;
@@ -25,6 +27,18 @@ impl Conversion<'_> {
                 (None, Some(default)) => Some(self.word(at, lines, default)?),
                 (None, None) => self.globals.get(key).map(str::to_owned),
             };
+            if self.noted.is_some() {
+                let own = argument.value.is_some()
+                    || self.build_args.contains_key(key)
+                    || value.is_none();
+                let listed = own.then(|| Listed {
+                    name: key.clone(),
+                    description: description(comments, key).to_owned(),
+                    value: value.clone().unwrap_or_default(),
+                    lines,
+                });
+                self.nodes[at].noted.declare(key, listed);
+            }
             told.push(match &value {
                 Some(value) => format!("{key}={value}"),
                 None => key.clone(),

@@ -2,7 +2,7 @@
 
 use cooper_proto::pb;
 
-use crate::diagnostic::Fault;
+use crate::diagnostic::{Fault, Lines};
 use crate::expand::Variables;
 use crate::golang::path::{base, clean, is_absolute, join};
 use crate::instruction::mount::{Mount, Sharing, Type};
@@ -12,6 +12,9 @@ use crate::stage::Conversion;
 
 /// Where steps find secrets that say no place.
 const SECRETS: &str = "/run/secrets/";
+
+/// Where programs look for the agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
 
 impl Conversion<'_> {
     /// Reads the mounts of a RUN with variables replaced.
@@ -33,6 +36,7 @@ impl Conversion<'_> {
         at: usize,
         mounts: &[Mount],
         sources: &[usize],
+        lines: Lines,
         exec: &mut Exec,
     ) -> Result<(), Fault> {
         for (index, mount) in mounts.iter().enumerate() {
@@ -40,11 +44,19 @@ impl Conversion<'_> {
             match mount.kind {
                 Type::Secret => {
                     self.readable(mount, source)?;
-                    secret(mount, exec)?;
+                    let id = secret(mount, exec)?;
+                    let noted = &mut self.nodes[at].noted;
+                    noted.ask_secret(&id, mount.required, lines);
                 }
                 Type::Ssh => {
                     self.readable(mount, source)?;
                     ssh(mount, exec)?;
+                    let id = match mount.id.as_str() {
+                        "" => "default",
+                        id => id,
+                    };
+                    let noted = &mut self.nodes[at].noted;
+                    noted.ask_agent(id, mount.required, lines);
                 }
                 Type::Bind | Type::Cache | Type::Tmpfs => {
                     let added = self.file_system(at, mount, source)?;
@@ -52,7 +64,8 @@ impl Conversion<'_> {
                 }
             }
         }
-        name_sockets(exec);
+        let named = self.nodes[at].state.environment.get(AGENT).is_some();
+        name_sockets(exec, named);
         Ok(())
     }
 
@@ -167,7 +180,8 @@ impl Conversion<'_> {
     }
 }
 
-fn secret(mount: &Mount, exec: &mut Exec) -> Result<(), Fault> {
+/// Adds a secret and says its id.
+fn secret(mount: &Mount, exec: &mut Exec) -> Result<String, Fault> {
     let id = match (
         mount.source.as_str(),
         mount.id.as_str(),
@@ -187,7 +201,7 @@ fn secret(mount: &Mount, exec: &mut Exec) -> Result<(), Fault> {
         });
     }
     let target = match (mount.target.as_str(), &mount.env) {
-        ("", Some(_)) => return Ok(()),
+        ("", Some(_)) => return Ok(id),
         ("", None) => format!("{SECRETS}{}", base(&id)),
         (target, _) => target.to_owned(),
     };
@@ -195,7 +209,7 @@ fn secret(mount: &Mount, exec: &mut Exec) -> Result<(), Fault> {
         input: -1,
         dest: target,
         secret_opt: Some(pb::SecretOpt {
-            id,
+            id: id.clone(),
             uid: mount.uid.unwrap_or(0),
             gid: mount.gid.unwrap_or(0),
             mode: mount.mode.unwrap_or(0o400),
@@ -205,7 +219,7 @@ fn secret(mount: &Mount, exec: &mut Exec) -> Result<(), Fault> {
     };
     added.set_mount_type(pb::MountType::Secret);
     exec.secrets.push(added);
-    Ok(())
+    Ok(id)
 }
 
 fn ssh(mount: &Mount, exec: &mut Exec) -> Result<(), Fault> {
@@ -230,16 +244,15 @@ fn ssh(mount: &Mount, exec: &mut Exec) -> Result<(), Fault> {
 }
 
 /// Agents that say no place get one, and the first is the one that programs use.
-fn name_sockets(exec: &mut Exec) {
+fn name_sockets(exec: &mut Exec, named: bool) {
     for (at, agent) in exec.ssh.iter_mut().enumerate() {
         if agent.dest.is_empty() {
             agent.dest = format!("/run/buildkit/ssh_agent.{at}");
         }
     }
-    const VARIABLE: &str = "SSH_AUTH_SOCK";
     if let Some(first) = exec.ssh.first()
-        && exec.environment.get(VARIABLE).is_none()
+        && !named
     {
-        exec.meta.env.push(format!("{VARIABLE}={}", first.dest));
+        exec.meta.env.push(format!("{AGENT}={}", first.dest));
     }
 }

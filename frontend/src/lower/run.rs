@@ -15,7 +15,7 @@ use crate::instruction::mount::{Mount, Type};
 use crate::instruction::{CommandLine, InlineFile, Instruction, Network, Run};
 use crate::llb::{Exec, ExecMount, MountKind, Notes, State};
 use crate::options::Texts;
-use crate::stage::{Conversion, Declared, ToldArguments};
+use crate::stage::{Conversion, Declared};
 
 /// Where scripts that name their own interpreter are mounted.
 const SCRIPTS: &str = "/dev/pipes/";
@@ -46,7 +46,7 @@ impl Conversion<'_> {
         let state = self.nodes[at].state.clone();
         let mut exec = Exec {
             meta: self.meta(&state, &launch.arguments),
-            environment: state.environment.clone(),
+            environment: state.environment.as_field(Exec::ENVIRONMENT),
             network: match run.network {
                 Network::Default => state.network,
                 Network::None => pb::NetMode::None,
@@ -61,7 +61,7 @@ impl Conversion<'_> {
             mounts: launch.script.into_iter().collect(),
             ..Exec::default()
         };
-        self.mount(at, &mounts, sources, &mut exec)?;
+        self.mount(at, &mounts, sources, instruction.lines, &mut exec)?;
         if self.options.shm_size > 0 {
             exec.mounts.push(ExecMount {
                 target: "/dev/shm".to_owned(),
@@ -150,19 +150,14 @@ impl Conversion<'_> {
     /// The ARGs so far as history tells them. Many steps have the same, so that they are written once.
     fn told_arguments(&mut self, at: usize) -> Rc<str> {
         let node = &mut self.nodes[at];
-        let (arguments, environment) = (&node.arguments, &node.state.environment);
-        if let Some(told) = &node.told
-            && Rc::ptr_eq(&told.arguments, arguments)
-            && Rc::ptr_eq(&told.environment, environment)
+        let made_of = (node.arguments.len(), node.state.environment.version());
+        if let Some((known, text)) = &node.told
+            && *known == made_of
         {
-            return told.text.clone();
+            return text.clone();
         }
-        let text: Rc<str> = told(arguments, &**environment).into();
-        node.told = Some(ToldArguments {
-            arguments: arguments.clone(),
-            environment: environment.clone(),
-            text: text.clone(),
-        });
+        let text: Rc<str> = told(&node.arguments, &*node.state.environment).into();
+        node.told = Some((made_of, text.clone()));
         text
     }
 

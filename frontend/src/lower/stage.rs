@@ -73,7 +73,7 @@ impl Conversion<'_> {
         let lines = instruction.lines;
         match &instruction.kind {
             Kind::Add(add) => self.add(at, instruction, add),
-            Kind::Arg(arguments) => self.arg(at, lines, arguments),
+            Kind::Arg(arguments) => self.arg(at, instruction, arguments),
             Kind::Cmd(command) => self.cmd(at, instruction, command),
             Kind::Copy(copy) => self.copy(at, instruction, copy, sources.first().copied()),
             Kind::Entrypoint(command) => self.entrypoint(at, instruction, command),

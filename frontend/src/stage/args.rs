@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnostic::Fault;
+use crate::diagnostic::{Fault, Lines};
 use crate::environment::Environment;
 use crate::expand::Expander;
 use crate::instruction::GlobalArgument;
@@ -38,7 +38,22 @@ pub(super) fn automatic(
     all
 }
 
-/// Adds the ARGs before the first FROM, build-args over defaults, and says which names were declared.
+/// An ARG before the first FROM with its value.
+#[derive(Clone, Debug)]
+pub(super) struct Global {
+    /// The name.
+    pub(super) name: String,
+    /// The value, if it has one.
+    pub(super) value: Option<String>,
+    /// The names that the value is made of.
+    pub(super) parts: BTreeSet<String>,
+    /// Comments above.
+    pub(super) comments: Vec<String>,
+    /// Where it stands.
+    pub(super) lines: Lines,
+}
+
+/// Adds the ARGs before the first FROM, build-args over defaults, and says which were declared.
 ///
 /// # Errors
 /// A default that cannot be expanded, with its lines.
@@ -47,23 +62,33 @@ pub(super) fn declared(
     globals: &[GlobalArgument],
     expander: Expander,
     build_args: &Texts,
-) -> Result<BTreeSet<String>, Fault> {
-    let mut names = BTreeSet::new();
+) -> Result<Vec<Global>, Fault> {
+    let mut found = Vec::new();
     for global in globals {
         for argument in &global.arguments {
-            names.insert(argument.key.clone());
+            let mut parts = BTreeSet::new();
             let value = match (build_args.get(&argument.key), &argument.value) {
-                (Some(given), _) => given.clone(),
+                (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => {
-                    let expanded = expander.expand(default, all);
-                    expanded
-                        .map_err(|error| Fault::new(error).at(global.lines))?
-                        .text
+                    let expanded = expander
+                        .expand(default, all)
+                        .map_err(|error| Fault::new(error).at(global.lines))?;
+                    parts = expanded.matched;
+                    Some(expanded.text)
                 }
-                (None, None) => continue,
+                (None, None) => None,
             };
-            all.set(argument.key.clone(), value);
+            if let Some(value) = &value {
+                all.set(argument.key.as_str(), value.as_str());
+            }
+            found.push(Global {
+                name: argument.key.clone(),
+                value,
+                parts,
+                comments: global.comments.clone(),
+                lines: global.lines,
+            });
         }
     }
-    Ok(names)
+    Ok(found)
 }

@@ -22,14 +22,19 @@ const COMMON: [&str; 7] = [
 ];
 
 impl Conversion<'_> {
-    /// Resolves bases, and again as long as their ONBUILD triggers need more.
+    /// Resolves bases, and again as long as their ONBUILD triggers need more; of what `target` needs, or of `everything`.
     pub(super) fn settle(
         &mut self,
         target: usize,
+        everything: bool,
         questions: &mut Questions<'_>,
     ) -> Result<BTreeSet<usize>, Stop> {
         loop {
-            let reachable = self.reachable(target);
+            let reachable = if everything {
+                (0..self.nodes.len()).collect()
+            } else {
+                self.reachable(target)
+            };
             self.resolve_bases(&reachable, questions)?;
             let mut more = false;
             for &at in &reachable {

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use cooper_core::patterns::PatternList;
 
+use super::outline::Noted;
 use super::{Node, args, target};
 use crate::context::MainContext;
 use crate::convert::{Input, Part, Questions, Stop};
-use crate::diagnostic::{Fault, Warning};
+use crate::diagnostic::Fault;
 use crate::dockerfile::parse;
 use crate::environment::Environment;
 use crate::expand::{Expander, Variables};
@@ -16,12 +17,36 @@ use crate::lint::{self, Linter};
 use crate::llb::{Graph, Output, SourceMap};
 use crate::options::{Options, Texts};
 use crate::platform::Platform;
+use crate::subrequest::Outline;
 
 /// Looking for the nearest name takes time that grows with their number; so many findings get a suggestion.
 const SUGGESTIONS: usize = 100;
 
+/// What a conversion is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Ops and an image.
+    Build,
+    /// Findings only. Without a target all stages count.
+    Lint,
+    /// What can be passed to the target.
+    Outline,
+}
+
+/// What a conversion came to.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// Ops and an image.
+    Part(Box<Part>),
+    /// What can be passed to the target.
+    Outline(Outline),
+    /// Nothing but findings.
+    Findings,
+}
+
 /// A conversion and all it knows so far.
 pub(crate) struct Conversion<'a> {
+    pub(crate) purpose: Purpose,
     pub(crate) input: &'a Input,
     pub(crate) options: &'a Options,
     pub(super) context: &'a MainContext,
@@ -35,6 +60,8 @@ pub(crate) struct Conversion<'a> {
     pub(crate) build_args: Texts,
     pub(crate) expander: Expander,
     pub(crate) globals: Environment,
+    /// What all stages start with, if somebody asked what can be passed to them.
+    pub(crate) noted: Option<Noted>,
     /// ARGs declared before the first FROM.
     pub(super) declared: BTreeSet<String>,
     pub(crate) epoch: Option<i64>,
@@ -45,6 +72,8 @@ pub(crate) struct Conversion<'a> {
     /// The build context: a placeholder until all steps are known.
     pub(crate) build_context: Output,
     pub(crate) nodes: Vec<Node>,
+    /// How many stages still have to take over what a stage became.
+    pub(super) heirs: Vec<usize>,
     pub(super) by_name: HashMap<String, usize>,
     /// Paths of stages that are used.
     pub(crate) paths: Vec<BTreeSet<String>>,
@@ -60,10 +89,12 @@ impl<'a> Conversion<'a> {
         exclude: &'a [String],
         source: &'a SourceMap,
         target: Option<&Platform>,
+        purpose: Purpose,
     ) -> Self {
         let mut graph = Graph::default();
         let build_context = graph.placeholder();
         Self {
+            purpose,
             input,
             options,
             context,
@@ -77,6 +108,7 @@ impl<'a> Conversion<'a> {
             build_args: options.build_args.clone(),
             expander: Expander::new('\\'),
             globals: Environment::default(),
+            noted: None,
             declared: BTreeSet::new(),
             epoch: None,
             linter: Linter::default(),
@@ -84,17 +116,15 @@ impl<'a> Conversion<'a> {
             graph,
             build_context,
             nodes: Vec::new(),
+            heirs: Vec::new(),
             by_name: HashMap::new(),
             paths: Vec::new(),
             context_paths: BTreeSet::new(),
         }
     }
 
-    /// Converts.
-    pub(crate) fn run(
-        mut self,
-        questions: &mut Questions<'_>,
-    ) -> Result<(Part, Vec<Warning>), Stop> {
+    /// Converts. What was found on the way is in `linter`, however it ends.
+    pub(crate) fn run(&mut self, questions: &mut Questions<'_>) -> Result<Made, Stop> {
         let text = self.source.data.as_slice();
         if text.is_empty() {
             return Err(Fault::new("the Dockerfile cannot be empty").into());
@@ -109,17 +139,37 @@ impl<'a> Conversion<'a> {
         self.plan(file.stages)?;
         let target = target::find(self.options, &self.nodes, &self.by_name)?;
         self.link()?;
-        let reachable = self.settle(target, questions)?;
+        let everything = self.purpose == Purpose::Lint && self.options.target.is_empty();
+        let reachable = self.settle(target, everything, questions)?;
+        self.count_heirs(&reachable);
         for at in 0..self.nodes.len() {
             if reachable.contains(&at) && !self.nodes[at].progress.done {
                 self.lower_stage(at)?;
             }
         }
-        let part = self.finish(target)?;
         if let Some(fault) = self.linter.failure() {
-            return Err(fault.into());
+            // Findings have their own places where they are the answer.
+            let lines = self.linter.warnings()[0].lines;
+            return Err(match self.purpose {
+                Purpose::Lint => fault,
+                Purpose::Build | Purpose::Outline => fault.at(lines),
+            }
+            .into());
         }
-        Ok((part, self.linter.into_warnings()))
+        Ok(match self.purpose {
+            Purpose::Build => Made::Part(Box::new(self.finish(target)?)),
+            Purpose::Outline => Made::Outline(self.outline(target)),
+            Purpose::Lint => Made::Findings,
+        })
+    }
+
+    fn count_heirs(&mut self, reachable: &BTreeSet<usize>) {
+        self.heirs = vec![0; self.nodes.len()];
+        for &at in reachable {
+            if let (Some(base), false) = (self.nodes[at].base, self.nodes[at].progress.done) {
+                self.heirs[base] += 1;
+            }
+        }
     }
 
     pub(crate) fn has_explicit_target(&self) -> bool {
@@ -174,12 +224,16 @@ impl<'a> Conversion<'a> {
         if args::declared(&mut defaults, &file.globals, self.expander, &Texts::new()).is_ok() {
             lint_defaults(file, &defaults, self.expander, &mut self.linter);
         }
-        self.declared = args::declared(
+        let declared = args::declared(
             &mut self.globals,
             &file.globals,
             self.expander,
             &self.build_args,
         )?;
+        if self.purpose == Purpose::Outline {
+            self.noted = Some(Noted::of(&declared));
+        }
+        self.declared = declared.into_iter().map(|global| global.name).collect();
         self.resolve_epoch(file)
     }
 

@@ -10,8 +10,9 @@ mod conversion;
 mod link;
 mod node;
 mod onbuild;
+mod outline;
 mod plan;
 mod target;
 
-pub(crate) use conversion::Conversion;
-pub(crate) use node::{Command, Declared, Node, ToldArguments};
+pub(crate) use conversion::{Conversion, Made, Purpose};
+pub(crate) use node::{Command, Declared, Node};

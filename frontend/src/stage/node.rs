@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 
+use super::outline::Noted;
 use crate::diagnostic::Lines;
-use crate::environment::Environment;
 use crate::image::{History, Image};
 use crate::instruction::{Instruction, Stage};
 use crate::llb::State;
@@ -50,8 +50,8 @@ pub(crate) struct Node {
     pub(crate) base_image: Option<Rc<Image>>,
     /// ARGs so far.
     pub(crate) arguments: Rc<Vec<Declared>>,
-    /// The same as history tells them, if a step asked for it.
-    pub(crate) told: Option<ToldArguments>,
+    /// The same as history tells them, and what that was made of: the number of ARGs, the version of the variables.
+    pub(crate) told: Option<((usize, u64), Rc<str>)>,
     /// Paths of it that are used, by the number of the set: a stage shares its base's.
     pub(crate) paths: usize,
     /// Whether results in a cache are not to be used.
@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) count: Count,
     /// What was seen so far.
     pub(crate) seen: Seen,
+    /// What can be passed to it, if somebody asked.
+    pub(crate) noted: Noted,
 }
 
 /// An ARG of a stage with its value, if it has one.
@@ -69,17 +71,6 @@ pub(crate) struct Declared {
     pub(crate) key: Rc<str>,
     /// The value.
     pub(crate) value: Option<Rc<str>>,
-}
-
-/// ARGs as history tells them, and what that was made of.
-#[derive(Clone, Debug)]
-pub(crate) struct ToldArguments {
-    /// The ARGs.
-    pub(crate) arguments: Rc<Vec<Declared>>,
-    /// Their values.
-    pub(crate) environment: Rc<Environment>,
-    /// The text.
-    pub(crate) text: Rc<str>,
 }
 
 /// How far a node is.
@@ -154,6 +145,7 @@ impl Node {
             ignore_cache: false,
             count: Count::default(),
             seen: Seen::default(),
+            noted: Noted::default(),
         }
     }
 

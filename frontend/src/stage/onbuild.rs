@@ -7,31 +7,43 @@ use crate::convert::Stop;
 use crate::instruction::{Instruction, Kind, build_trigger};
 
 impl Conversion<'_> {
-    /// Takes over what the base stage has become. Only when the stage is converted the base is final.
+    /// Takes over what the base stage has become; the last that stands on it leaves it nothing that only heirs need. Only when the stage is converted the base is final.
     pub(crate) fn inherit(&mut self, at: usize) {
         let Some(base) = self.nodes[at].base else {
             return;
         };
-        let base = &self.nodes[base];
-        let mut image = base.image.clone();
-        image.config.on_build.clear();
-        image.history.clear();
-        let state = base.state.clone();
-        let platform = base.platform.clone();
-        let env = base.env.clone();
-        let base_image = base.base_image.clone();
-        let (arguments, told) = (base.arguments.clone(), base.told.clone());
-        let (paths, workdir) = (base.paths, base.seen.workdir);
-        let node = &mut self.nodes[at];
-        node.image = image;
-        node.env = env;
-        node.state = state;
-        node.platform = platform;
-        node.base_image = base_image;
-        node.arguments = arguments;
-        node.told = told;
-        node.paths = paths;
-        node.seen.workdir = workdir;
+        let last = match self.heirs.get_mut(base) {
+            Some(heirs) => {
+                *heirs = heirs.saturating_sub(1);
+                *heirs == 0
+            }
+            None => false,
+        };
+        let (earlier, later) = self.nodes.split_at_mut(at);
+        let (base, node) = (&mut earlier[base], &mut later[0]);
+        if last {
+            // In a long chain each stage would keep all that those before it said.
+            let history = std::mem::take(&mut base.image.history);
+            node.image = std::mem::take(&mut base.image);
+            base.image.history = history;
+            node.env = std::mem::take(&mut base.env);
+            node.arguments = std::mem::take(&mut base.arguments);
+            node.told = base.told.take();
+            node.state = base.state.clone();
+            base.state.environment = Rc::default();
+        } else {
+            node.image = base.image.clone();
+            node.image.history.clear();
+            node.env = base.env.clone();
+            node.arguments = base.arguments.clone();
+            node.told = base.told.clone();
+            node.state = base.state.clone();
+        }
+        node.image.config.on_build.clear();
+        node.platform = base.platform.clone();
+        node.base_image = base.base_image.clone();
+        node.paths = base.paths;
+        node.seen.workdir = base.seen.workdir;
     }
 
     /// Puts the triggers of the base in front of a stage's instructions. True if they read from something new.

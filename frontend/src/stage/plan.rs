@@ -31,12 +31,13 @@ impl Conversion<'_> {
             .expand(&stage.base, &self.globals)
             .map_err(Fault::new)?;
         self.lint_unknown(&base.unmatched, &stage);
+        let mut used = base.matched;
         if base.text.is_empty() {
             return Err(
                 Fault::new(format!("base name ({}) should not be blank", stage.base)).into(),
             );
         }
-        let platform = self.stage_platform(&stage)?;
+        let platform = self.stage_platform(&stage, &mut used)?;
         let instructions = std::mem::take(&mut stage.instructions);
         let mut node = Node::new(stage, self.paths.len());
         self.paths.push(BTreeSet::new());
@@ -60,6 +61,13 @@ impl Conversion<'_> {
                     .filter(|command| makes_layer(&command.instruction.kind))
                     .count();
         }
+        if let (Some(noted), None) = (&self.noted, &node.named) {
+            node.noted = match node.base {
+                Some(base) => self.nodes[base].noted.clone(),
+                None => noted.clone(),
+            };
+            node.noted.use_all(&used);
+        }
         self.add_node(node);
         Ok(())
     }
@@ -79,7 +87,11 @@ impl Conversion<'_> {
         at
     }
 
-    fn stage_platform(&mut self, stage: &Stage) -> Result<Option<Platform>, Fault> {
+    fn stage_platform(
+        &mut self,
+        stage: &Stage,
+        used: &mut BTreeSet<String>,
+    ) -> Result<Option<Platform>, Fault> {
         if stage.platform.is_empty() {
             return Ok(None);
         }
@@ -102,7 +114,10 @@ impl Conversion<'_> {
             ))));
         }
         match platform::parse(&found.text, &self.input.host) {
-            Ok(platform) => Ok(Some(platform)),
+            Ok(platform) => {
+                used.extend(found.matched);
+                Ok(Some(platform))
+            }
             Err(error) => Err(suggest(Fault::new(format!(
                 "failed to parse platform {}: {error}",
                 stage.platform

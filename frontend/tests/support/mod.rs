@@ -14,6 +14,16 @@ use prost::Message;
 
 /// Converts, answering questions from the case's files and the images that exist.
 pub(crate) fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
+    match last_step(case) {
+        Step::Done(outcome) => Ok(outcome),
+        Step::Failed(failed) => Err(failed),
+        Step::Answered(_) => panic!("a build was asked for"),
+        Step::Need(_) => panic!("the conversion goes on asking"),
+    }
+}
+
+/// The same, whatever is asked for.
+pub(crate) fn last_step(case: &case::Case) -> Step {
     let input = Input {
         options: case.options.clone(),
         inputs: Default::default(),
@@ -23,14 +33,13 @@ pub(crate) fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
     let mut facts = Facts::default();
     for _ in 0..20 {
         match convert(&input, &facts) {
-            Step::Done(outcome) => return Ok(outcome),
-            Step::Failed(failed) => return Err(failed),
             Step::Need(needs) => {
                 for need in needs {
                     let fact = answer(case, &need);
                     facts.insert(&need, fact);
                 }
             }
+            done => return done,
         }
     }
     panic!("the conversion goes on asking");
