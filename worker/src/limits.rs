@@ -28,6 +28,8 @@ pub struct Limits {
     pub path_bytes: u32,
     /// The base-2 logarithm of the largest window that a zstd frame may ask for.
     pub zstd_window_log: u32,
+    /// The largest file that is fetched by URL, in bytes, unpacked if the server sends it compressed.
+    pub download_bytes: u64,
     /// How many layers one overlay mount may stack. The kernel refuses more than 500.
     pub mount_layers: usize,
 }
@@ -46,6 +48,7 @@ impl Default for Limits {
             entry_metadata_bytes: 1 << 20,
             path_bytes: 4096,
             zstd_window_log: 27,
+            download_bytes: 64 * GIB,
             mount_layers: 500,
         }
     }

@@ -5,12 +5,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::graph::Graph;
 use cooper_core::model::{Failure, ResultId, Warning};
-use cooper_core::ports::{Bridge, FileStat, ImageQuery, ReadFileRequest, RefId, ResolvedImage};
+use cooper_core::ports::{
+    Bridge, FileStat, ImageQuery, ReadFileRequest, RefId, ResolvedImage, SourceMeta, SourceQuery,
+};
 use cooper_proto::pb;
 use tokio::sync::OnceCell;
 
 use super::images::Images;
 use super::references::{Reference, References};
+use super::sources;
 use crate::engine::Parts;
 use crate::job::Job;
 
@@ -114,6 +117,10 @@ impl Bridge for BuildBridge {
 
     async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure> {
         self.images.resolve(&self.parts, &self.job, query).await
+    }
+
+    async fn resolve_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure> {
+        sources::resolve(&self.parts, &self.job, query).await
     }
 
     async fn warn(&self, warning: Warning) {

@@ -3,5 +3,6 @@
 mod build;
 mod images;
 mod references;
+mod sources;
 
 pub(crate) use build::BuildBridge;

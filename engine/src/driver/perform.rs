@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use cooper_core::graph::Vertex;
-use cooper_core::model::{CacheKeyId, Failure, FailureKind, Pin, ResultId, SessionId};
+use cooper_core::model::{CacheKeyId, Failure, FailureKind, JobId, Pin, ResultId, SessionId};
 use cooper_core::ports::{
     CacheStore, ContentKeyRequest, Events, KeyQuery, OpOutcome, OpRequest, SourceKeyRequest, Worker,
 };
@@ -21,6 +21,8 @@ pub(super) struct World {
 
 /// What a piece of work may use.
 pub(super) struct Tools {
+    /// The build that asked first.
+    pub(super) build: Option<JobId>,
     pub(super) sessions: Vec<SessionId>,
     pub(super) events: Events,
     pub(super) cancel: CancellationToken,
@@ -133,6 +135,7 @@ async fn source_key(
         op: Arc::clone(&vertex.op),
         index,
         pin,
+        build: tools.build,
         sessions: tools.sessions,
     };
     let asked = world.worker.source_key(request, tools.events);
@@ -180,6 +183,7 @@ async fn run(
         name: vertex.name.clone(),
         inputs,
         pin,
+        build: tools.build,
         sessions: tools.sessions,
         resources: vertex.resources.clone(),
     };

@@ -267,6 +267,7 @@ impl Turn {
         let audience = Audience::new(digest, logs);
         let cancel = CancellationToken::new();
         let tools = Tools {
+            build: jobs.first().cloned(),
             sessions: self.sessions(&jobs),
             events: Arc::<Audience>::clone(&audience),
             cancel: cancel.clone(),

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use cooper_core::model::FailureKind;
+use cooper_core::model::{FailureKind, redacted};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{SolveOutcome, SolveSpec};
@@ -98,7 +98,7 @@ impl Record {
             version: VERSION,
             job: spec.job.0.clone(),
             frontend: spec.build.frontend().to_owned(),
-            options: spec.build.options(),
+            options: shown(spec.build.options()),
             exporters: spec
                 .exporters
                 .iter()
@@ -158,4 +158,9 @@ pub(crate) fn code_number(kind: &FailureKind) -> i32 {
         FailureKind::Internal => 13,
         FailureKind::Infrastructure => 14,
     }
+}
+/// Options without the passwords of addresses in them: the record stays on disk.
+fn shown(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let redact = |(key, value): (String, String)| (key, redacted(&value).into_owned());
+    options.into_iter().map(redact).collect()
 }

@@ -115,6 +115,7 @@ impl Run {
         record.end(&outcome, self.parts.clock.now_ns());
         self.parts.history.end(record).await;
         self.parts.jobs.remove(&self.job.id);
+        self.parts.worker.end_build(&self.job.id).await;
         outcome
     }
 

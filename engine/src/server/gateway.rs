@@ -1,4 +1,5 @@
 mod convert;
 mod service;
+mod source_meta;
 
 pub(super) use service::GatewayService;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{
-    Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session,
+    ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session,
 };
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::CredentialsRequest;
@@ -17,13 +17,14 @@ use tonic::Code;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 
-use self::stream::{Chunks, Conversation, Packets};
+use self::stream::{Chunks, Conversation, Packets, Upload};
 use super::status::failure_from_status;
 use super::tunnel::refused;
 
 const PULL: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const PUSH: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 const SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
+const UPLOAD: &str = "/moby.upload.v1.Upload/Pull";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 
 /// What a client says of its session when it attaches.
@@ -149,6 +150,15 @@ impl Session for RemoteSession {
             Err(status) if status.code() == Code::Unimplemented => Ok(None),
             Err(status) => Err(failure_from_status(&status)),
         }
+    }
+
+    async fn upload(&self, host: &str, path: &str) -> Result<Box<dyn ChunkSource>, Failure> {
+        self.need(UPLOAD)?;
+        let mut metadata = MetadataMap::new();
+        put(&mut metadata, "urlhost", &[host.to_owned()])?;
+        put(&mut metadata, "urlpath", &[path.to_owned()])?;
+        let conversation = Conversation::begin(self.channel.clone(), UPLOAD, metadata);
+        Ok(Box::new(Upload(conversation.listening())))
     }
 
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {

@@ -16,7 +16,8 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may be silent in the middle of an answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-const USER_AGENT: &str = concat!("cooper/", env!("CARGO_PKG_VERSION"));
+/// How we name ourselves to servers.
+pub(crate) const USER_AGENT: &str = concat!("cooper/", env!("CARGO_PKG_VERSION"));
 
 /// One host that answers registry requests, with its connections and places.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ fn client(host: &str, config: &RegistryConfig) -> Result<Client, DistributionErr
     }
     builder.build().map_err(|error| DistributionError::Config {
         host: host.to_owned(),
-        reason: super::transport::chain(&error),
+        reason: super::transport::reasons(&error),
     })
 }
 

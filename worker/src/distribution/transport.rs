@@ -254,7 +254,7 @@ fn own_file(call: &Call, error: &std::io::Error) -> DistributionError {
 
 /// An error of the HTTP client in our words.
 pub(super) fn transport(call: &Call, error: &reqwest::Error) -> DistributionError {
-    let reason = chain(error);
+    let reason = reasons(error);
     // A wrong certificate stays wrong, and so does a host that does not exist.
     let permanent = ["certificate", "dns error", "InvalidContentType"]
         .iter()
@@ -275,7 +275,7 @@ pub(super) fn is_unreachable(error: &DistributionError) -> bool {
 
 /// The words of an error and of all that caused it, without addresses (they may hold
 /// passwords).
-pub(super) fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn reasons(error: &reqwest::Error) -> String {
     let mut words = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {

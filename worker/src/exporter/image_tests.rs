@@ -572,6 +572,7 @@ async fn a_base_images_layer_stays_the_registrys_and_is_mounted() {
         name: "FROM".into(),
         inputs: Vec::new(),
         pin: None,
+        build: None,
         sessions: Vec::new(),
         resources: None,
     };

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, ResultId, SessionId};
 use cooper_core::patterns::Wildcard;
 use cooper_core::ports::{
-    Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles,
+    Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles, SourceMeta,
+    SourceQuery,
 };
 
 use super::LocalWorker;
-use super::run::{blocking, unheard};
+use super::run::{Scheme, blocking, unheard};
 use crate::confine::{ConfineError, Last, Root};
 use crate::fsync::describe;
 use crate::snapshot::View;
@@ -93,6 +94,27 @@ impl ResultFiles for LocalWorker {
         _events: Events,
     ) -> Result<ResolvedImage, Failure> {
         self.image_source.resolve(query, sessions).await
+    }
+
+    async fn resolve_source(
+        &self,
+        query: &SourceQuery,
+        sessions: &[SessionId],
+        events: Events,
+    ) -> Result<SourceMeta, Failure> {
+        match Scheme::named(&query.source.identifier)? {
+            Scheme::Http => {
+                let meta = self.http_source.meta(query, sessions, &events).await?;
+                Ok(SourceMeta::Http(meta))
+            }
+            Scheme::Image | Scheme::Local => Err(Failure::new(
+                FailureKind::InvalidInput,
+                format!(
+                    "{} is neither a file by URL nor a repository",
+                    query.source.identifier
+                ),
+            )),
+        }
     }
 }
 

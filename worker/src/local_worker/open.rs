@@ -16,7 +16,7 @@ use crate::meta::{LayerId, Meta, MetaError};
 use crate::mount::{CacheMounts, MountError};
 use crate::op::exec::ExecOps;
 use crate::snapshot::{Durability, SnapshotError, Snapshots};
-use crate::source::{ImageSource, LocalSource};
+use crate::source::{HttpSource, ImageSource, LocalSource};
 use crate::state::StateDir;
 
 /// What a worker is made with.
@@ -47,6 +47,7 @@ pub struct LocalWorker {
     pub(super) distribution: Distribution,
     pub(super) image_source: ImageSource,
     pub(super) local_source: LocalSource,
+    pub(super) http_source: HttpSource,
     pub(super) exec: ExecOps,
     pub(super) sums: ContentSums,
 }
@@ -74,6 +75,9 @@ pub enum OpenError {
     /// The registries' settings.
     #[error("registries: {0}")]
     Registries(#[from] DistributionError),
+    /// The client for files by URL.
+    #[error("http client: {0}")]
+    Http(#[from] reqwest::Error),
     /// The program that containers are started with.
     #[error("container runner: {0}")]
     Runner(#[from] MountError),
@@ -111,7 +115,8 @@ impl LocalWorker {
             id: worker_id(&meta)?,
             platform: platform::host(),
             image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
-            local_source: LocalSource::new(&state, &snapshots, &sums, sessions),
+            local_source: LocalSource::new(&state, &snapshots, &sums, Arc::clone(&sessions)),
+            http_source: HttpSource::new(&snapshots, &limits, sessions)?,
             limits,
             snapshots,
             layers,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId};
+use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId, redacted};
 use cooper_core::ports::{Cancelled, EventSink, Events, OpOutcome, OpRequest};
 use cooper_proto::pb;
 use cooper_proto::pb::op::Op as Kind;
@@ -16,6 +16,8 @@ pub(super) enum Scheme {
     Image,
     /// A client's directory.
     Local,
+    /// A file by URL.
+    Http,
 }
 
 impl Scheme {
@@ -28,19 +30,25 @@ impl Scheme {
                 "the op is not a source",
             ));
         };
-        let scheme = source
-            .identifier
+        Self::named(&source.identifier)
+    }
+
+    /// # Errors
+    /// `Unsupported` for a scheme that is not built, `InvalidInput` for one that there is not.
+    pub(super) fn named(identifier: &str) -> Result<Self, Failure> {
+        let scheme = identifier
             .split_once("://")
             .map_or("", |(scheme, _)| scheme);
         match scheme {
             "docker-image" | "oci-layout" => Ok(Self::Image),
             "local" => Ok(Self::Local),
-            "git" | "http" | "https" | "docker-image+blob" | "oci-layout+blob" => Err(
-                Failure::unsupported(format!("a source of scheme {scheme}://")),
-            ),
+            "http" | "https" => Ok(Self::Http),
+            "git" | "docker-image+blob" | "oci-layout+blob" => Err(Failure::unsupported(format!(
+                "a source of scheme {scheme}://"
+            ))),
             _ => Err(Failure::new(
                 FailureKind::InvalidInput,
-                format!("unknown source scheme in {:?}", source.identifier),
+                format!("unknown source scheme in {:?}", redacted(identifier)),
             )),
         }
     }
@@ -98,6 +106,10 @@ impl LocalWorker {
         };
         let made = match scheme {
             Scheme::Local => self.local_source.run(request, events, cancelled).await,
+            Scheme::Http => tokio::select! {
+                made = self.http_source.run(request, events) => made,
+                () = cancelled => return OpOutcome::Cancelled,
+            },
             Scheme::Image => tokio::select! {
                 made = self.image_source.run(request, events) => made,
                 () = cancelled => return OpOutcome::Cancelled,

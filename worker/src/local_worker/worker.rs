@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use cooper_core::model::{Failure, FailureKind, ResultId};
+use cooper_core::model::{Failure, FailureKind, JobId, ResultId};
 use cooper_core::ports::{
     Cancelled, ContentKeyRequest, Events, OpOutcome, OpRequest, SourceKey, SourceKeyRequest,
     Worker, WorkerInfo,
@@ -40,6 +40,7 @@ impl Worker for LocalWorker {
         match Scheme::of(&request.op)? {
             Scheme::Image => self.image_source.key(&request, &events).await,
             Scheme::Local => self.local_source.key(&request),
+            Scheme::Http => self.http_source.key(&request, &events).await,
         }
     }
 
@@ -78,6 +79,10 @@ impl Worker for LocalWorker {
         }
         self.snapshots.meta().pins().pin(pin.result());
         true
+    }
+
+    async fn end_build(&self, build: &JobId) {
+        self.http_source.end_build(build);
     }
 
     async fn release(&self, results: Vec<ResultId>) {

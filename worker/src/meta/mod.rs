@@ -25,5 +25,6 @@ pub use id::{LayerId, chain_result_id};
 pub use images::ImageEntry;
 pub use layers::{LayerBlob, LayerInfo, LayerOrigin};
 pub use pins::{Pin, Pins};
+pub(crate) use record::Record;
 pub use results::ResultInfo;
 pub use store::{Meta, Tables};

@@ -64,6 +64,13 @@ impl Pin {
     pub const fn result(&self) -> &ResultId {
         &self.result
     }
+
+    /// Pins once more, for who is given the id.
+    #[must_use]
+    pub fn again(&self) -> ResultId {
+        self.pins.pin(&self.result);
+        self.result.clone()
+    }
 }
 
 impl Drop for Pin {

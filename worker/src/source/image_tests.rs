@@ -85,6 +85,7 @@ fn key_request(op: &Arc<pb::Op>, index: u32) -> SourceKeyRequest {
         op: Arc::clone(op),
         index,
         pin: None,
+        build: None,
         sessions: Vec::new(),
     }
 }
@@ -96,6 +97,7 @@ fn run_request(op: &Arc<pb::Op>) -> OpRequest {
         name: String::from("FROM"),
         inputs: Vec::new(),
         pin: None,
+        build: None,
         sessions: Vec::new(),
         resources: None,
     }

@@ -127,6 +127,7 @@ impl Fixture {
             name: String::from("load build context"),
             inputs: Vec::new(),
             pin: None,
+            build: None,
             sessions: vec![SessionId(String::from("s1"))],
             resources: None,
         };
@@ -271,6 +272,7 @@ async fn the_key_is_of_the_session_and_the_filter() {
             op: op(attributes),
             index: 0,
             pin: None,
+            build: None,
             sessions: vec![SessionId(String::from("s1"))],
         };
         fixture.source.key(&request).expect("readable").key
@@ -295,6 +297,7 @@ async fn a_stopped_sync_is_mended_by_the_next_one() {
         name: String::new(),
         inputs: Vec::new(),
         pin: None,
+        build: None,
         sessions: vec![SessionId(String::from("s1"))],
         resources: None,
     };

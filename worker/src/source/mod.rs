@@ -1,5 +1,7 @@
 //! Where a build's inputs come from, one module a scheme.
 
+mod builds;
+pub(crate) mod http;
 mod identifier;
 mod image;
 mod image_fetch;
@@ -8,6 +10,7 @@ mod image_resolve;
 mod local;
 mod local_attributes;
 mod local_mirror;
+mod number;
 mod oci_layout;
 
 #[cfg(test)]
@@ -15,6 +18,7 @@ mod image_tests;
 #[cfg(test)]
 mod local_tests;
 
+pub use http::HttpSource;
 pub use image::ImageSource;
 pub(crate) use image::layer_failure;
 pub use image_fetch::ImageFetcher;

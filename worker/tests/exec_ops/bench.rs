@@ -183,6 +183,7 @@ impl Bench {
             name: "test".into(),
             inputs: inputs.iter().map(|&input| input.clone()).collect(),
             pin: None,
+            build: None,
             sessions: vec![SessionId("s".into())],
             resources: None,
         };

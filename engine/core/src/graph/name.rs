@@ -4,6 +4,8 @@ use cooper_proto::pb;
 use cooper_proto::pb::file_action::Action;
 use cooper_proto::pb::op::Op as Kind;
 
+use crate::model::redacted;
+
 /// Key in an op's description that overrides the name made from the op.
 const CUSTOM_NAME: &str = "llb.customname";
 
@@ -16,14 +18,14 @@ pub(super) fn of<'a>(
     input: impl Fn(usize) -> &'a str,
 ) -> String {
     if let Some(name) = metadata.and_then(|metadata| metadata.description.get(CUSTOM_NAME)) {
-        return name.clone();
+        return redacted(name).into_owned();
     }
     let mut name = Name {
         text: String::new(),
         limit,
     };
     match op.op.as_ref() {
-        Some(Kind::Source(source)) => name.push(&source.identifier),
+        Some(Kind::Source(source)) => name.push(&redacted(&source.identifier)),
         Some(Kind::Exec(exec)) => {
             let args = exec.meta.iter().flat_map(|meta| &meta.args);
             name.join(" ", args.map(String::as_str));

@@ -4,8 +4,10 @@ mod event;
 mod failure;
 mod id;
 mod op;
+mod redact;
 
 pub use event::{LogStream, OpEvent, Status, Warning};
 pub use failure::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
 pub use id::{CacheKeyId, Edge, JobId, RequestId, ResultId, SessionId, TaskId};
 pub use op::{CacheMap, ContentSelector, InputKeyRule, LinuxResources, Pin};
+pub use redact::redacted;

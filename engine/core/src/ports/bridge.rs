@@ -5,6 +5,7 @@ use bytes::Bytes;
 use cooper_proto::{Digest, pb};
 
 use super::files::FileStat;
+use super::source::{SourceMeta, SourceQuery};
 use crate::model::{Failure, Warning};
 
 /// What a frontend may ask the engine for while it converts (parity sheet E).
@@ -33,6 +34,9 @@ pub trait Bridge: Send + Sync {
 
     /// Finds an image's digest and configuration for a platform, fetching no layer.
     async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure>;
+
+    /// Finds out what a file by URL or a repository's reference is now; the build sees it in that state from then on.
+    async fn resolve_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure>;
 
     /// Tells the client something that does not stop the build.
     async fn warn(&self, warning: Warning);

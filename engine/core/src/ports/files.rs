@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::Events;
 use super::bridge::{ImageQuery, ResolvedImage};
+use super::source::{SourceMeta, SourceQuery};
 use crate::model::{Failure, ResultId, SessionId};
 
 /// Looks into results and images without running anything. All paths are confined to the result.
@@ -40,6 +41,23 @@ pub trait ResultFiles: Send + Sync {
         sessions: &[SessionId],
         events: Events,
     ) -> Result<ResolvedImage, Failure>;
+
+    /// Finds out what a file by URL or a repository's reference is now.
+    ///
+    /// # Errors
+    /// `NotFound` when it does not exist, `Unsupported`, as here, when such sources are not built.
+    async fn resolve_source(
+        &self,
+        query: &SourceQuery,
+        sessions: &[SessionId],
+        events: Events,
+    ) -> Result<SourceMeta, Failure> {
+        let _ = (sessions, events);
+        Err(Failure::unsupported(format!(
+            "the metadata of the source {}",
+            query.source.identifier
+        )))
+    }
 }
 
 /// A file to read.

@@ -12,6 +12,7 @@ mod exporter;
 mod files;
 mod frontend;
 mod session;
+mod source;
 mod worker;
 
 #[cfg(any(test, feature = "conformance"))]
@@ -32,6 +33,7 @@ pub use session::{
     ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir,
     PacketStream, Session, Sessions, SshAgent, SshConnection,
 };
+pub use source::{ChecksumAlgorithm, ChecksumRequest, GitMeta, HttpMeta, SourceMeta, SourceQuery};
 pub use worker::{
     ContentKeyRequest, OpOutcome, OpRequest, SourceKey, SourceKeyRequest, Worker, WorkerInfo,
 };

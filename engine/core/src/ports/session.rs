@@ -65,6 +65,18 @@ pub trait Session: Send + Sync {
         ))
     }
 
+    /// Reads what the client uploads under an address of its own, `http://buildkit-session/<id>`: an archive or a
+    /// Dockerfile from its standard input. `path` is the address's, with its slash.
+    ///
+    /// # Errors
+    /// `NotFound` when the client uploads nothing under it; `Unsupported`, as here, for a client that uploads nothing.
+    async fn upload(&self, host: &str, path: &str) -> Result<Box<dyn ChunkSource>, Failure> {
+        let _ = (host, path);
+        Err(Failure::unsupported(
+            "an upload (http://buildkit-session/) from this client",
+        ))
+    }
+
     /// Opens the place that an export goes to.
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure>;
 }

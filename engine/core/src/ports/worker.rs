@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use cooper_proto::{Digest, pb};
 
 use super::{Cancelled, Events};
-use crate::model::{ContentSelector, Failure, LinuxResources, Pin, ResultId, SessionId};
+use crate::model::{ContentSelector, Failure, JobId, LinuxResources, Pin, ResultId, SessionId};
 
 /// A place that performs ops: this machine, or another one behind a codec.
 ///
@@ -57,6 +57,11 @@ pub trait Worker: Send + Sync {
 
     /// Takes one pin from each result. Unknown results are ignored.
     async fn release(&self, results: Vec<ResultId>);
+
+    /// A build is over: what the worker remembered so that it sees each source in one state only may go.
+    async fn end_build(&self, build: &JobId) {
+        let _ = build;
+    }
 }
 
 /// What a client may know of a worker.
@@ -81,6 +86,8 @@ pub struct SourceKeyRequest {
     pub index: u32,
     /// What index 0 resolved to, when `index` is above 0.
     pub pin: Option<Pin>,
+    /// The build that asked first: what it saw of a source before, it sees again.
+    pub build: Option<JobId>,
     /// Sessions that may answer for local directories and credentials, the best first.
     pub sessions: Vec<SessionId>,
 }
@@ -121,6 +128,8 @@ pub struct OpRequest {
     pub inputs: Vec<ResultId>,
     /// What the source resolved to.
     pub pin: Option<Pin>,
+    /// The build that asked first.
+    pub build: Option<JobId>,
     /// Sessions that may answer for local directories, secrets and credentials, the best first.
     pub sessions: Vec<SessionId>,
     /// Limits on the machine's resources.

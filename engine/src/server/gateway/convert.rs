@@ -7,15 +7,12 @@ use std::sync::Arc;
 use cooper_core::model::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange, Warning};
 use cooper_core::ports::{FrontendPart, FrontendResult, ImageQuery, RefId, ResolveMode};
 use cooper_proto::frontend::{
-    FileRange, Ref, RefMap, RefMapDeprecated, ResolveImageConfigRequest, ResolveSourceMetaRequest,
-    Result as WireResult, SolveRequest, WarnRequest, result,
+    FileRange, Ref, RefMap, RefMapDeprecated, ResolveImageConfigRequest, Result as WireResult,
+    SolveRequest, WarnRequest, result,
 };
 use cooper_proto::pb;
 
 use crate::bridge::BuildBridge;
-
-const IMAGE: &str = "docker-image://";
-const LAYOUT: &str = "oci-layout://";
 
 /// A frontend's result as the caller of `Solve` understands it.
 pub(super) fn result_to_wire(
@@ -129,59 +126,8 @@ pub(super) fn image_query(request: ResolveImageConfigRequest) -> Result<ImageQue
     })
 }
 
-/// The image that `ResolveSourceMeta` asks for.
-///
-/// # Errors
-/// `Unsupported` for sources other than images.
-pub(super) fn source_query(request: &ResolveSourceMetaRequest) -> Result<ImageQuery, Failure> {
-    if !request.source_policies.is_empty() {
-        return Err(Failure::unsupported("a source policy"));
-    }
-    let wants_statements = request
-        .image
-        .as_ref()
-        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty());
-    if wants_statements {
-        return Err(Failure::unsupported("resolving an image's attestations"));
-    }
-    let Some(source) = &request.source else {
-        return Err(invalid("there is no source to resolve"));
-    };
-    let (reference, oci_layout_store) =
-        if let Some(reference) = source.identifier.strip_prefix(IMAGE) {
-            (reference, None)
-        } else if let Some(reference) = source.identifier.strip_prefix(LAYOUT) {
-            let store = source.attrs.get("oci.store").cloned().unwrap_or_default();
-            (reference, Some(store))
-        } else {
-            let scheme = source.identifier.split("://").next().unwrap_or_default();
-            return Err(Failure::unsupported(format!(
-                "resolving the metadata of a source of scheme {scheme:?}"
-            )));
-        };
-    Ok(ImageQuery {
-        reference: reference.to_owned(),
-        platform: request.platform.clone(),
-        mode: resolve_mode(&request.resolve_mode)?,
-        log_name: request.log_name.clone(),
-        oci_layout_store,
-    })
-}
-
-/// The source again, with what its reference is to be from now on.
-pub(super) fn resolved_source(
-    source: Option<pb::SourceOp>,
-    reference: &str,
-) -> Option<pb::SourceOp> {
-    source.map(|mut source| {
-        if source.identifier.starts_with(IMAGE) {
-            source.identifier = format!("{IMAGE}{reference}");
-        }
-        source
-    })
-}
-
-fn resolve_mode(mode: &str) -> Result<ResolveMode, Failure> {
+/// A way to look for images by its name on the wire.
+pub(super) fn resolve_mode(mode: &str) -> Result<ResolveMode, Failure> {
     match mode {
         "" | "default" => Ok(ResolveMode::Default),
         "pull" => Ok(ResolveMode::ForcePull),
@@ -248,7 +194,7 @@ fn range(range: &pb::Range) -> SourceRange {
     }
 }
 
-fn invalid(words: &str) -> Failure {
+pub(super) fn invalid(words: &str) -> Failure {
     Failure::new(FailureKind::InvalidInput, words)
 }
 
@@ -263,23 +209,5 @@ mod tests {
         assert_eq!(range(3, 4), Ok(Some(3..7)));
         assert!(range(-1, 4).is_err());
         assert_eq!(byte_range(None), Ok(None));
-    }
-
-    #[test]
-    fn only_images_have_metadata_here() {
-        let query = |identifier: &str| {
-            source_query(&ResolveSourceMetaRequest {
-                source: Some(pb::SourceOp {
-                    identifier: identifier.into(),
-                    ..pb::SourceOp::default()
-                }),
-                ..ResolveSourceMetaRequest::default()
-            })
-        };
-        let image = query("docker-image://docker.io/library/busybox:latest").expect("an image");
-        assert_eq!(image.reference, "docker.io/library/busybox:latest");
-        let git = query("git://example.org/x.git").expect_err("not built");
-        assert_eq!(git.kind, FailureKind::Unsupported);
-        assert!(git.message.contains("\"git\""), "{}", git.message);
     }
 }

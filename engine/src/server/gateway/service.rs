@@ -10,15 +10,14 @@ use cooper_proto::frontend::{
     NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
     ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
     ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest,
-    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
-    WarnResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse,
+    SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
 };
 use futures::stream::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::convert;
+use super::{convert, source_meta};
 use crate::Engine;
 use crate::job::{Open, ask_frontend};
 use crate::server::control::worker_record;
@@ -48,6 +47,7 @@ const FRONTEND_CAPABILITIES: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    "source.metaresolver.http.checksumrequest",
 ];
 
 /// `moby.buildkit.v1.frontend.LLBBridge` for clients that are their own frontends.
@@ -203,26 +203,10 @@ impl LlbBridge for GatewayService {
         request: Request<ResolveSourceMetaRequest>,
     ) -> Reply<ResolveSourceMetaResponse> {
         let (_, bridge) = self.build(request.metadata()).await?;
-        let request = request.into_inner();
-        let resolved = async {
-            let query = convert::source_query(&request)?;
-            bridge.resolve_image(query).await
-        };
-        let image = resolved.await.map_err(|f| status_from_failure(&f))?;
-        let no_config = request.image.is_some_and(|image| image.no_config);
-        Ok(Response::new(ResolveSourceMetaResponse {
-            source: convert::resolved_source(request.source, &image.reference),
-            image: Some(ResolveSourceImageResponse {
-                digest: image.digest.to_string(),
-                config: if no_config {
-                    Vec::new()
-                } else {
-                    image.config.to_vec()
-                },
-                attestation_chain: None,
-            }),
-            ..ResolveSourceMetaResponse::default()
-        }))
+        let resolved = source_meta::resolve(&bridge, request.into_inner()).await;
+        Ok(Response::new(
+            resolved.map_err(|f| status_from_failure(&f))?,
+        ))
     }
 
     async fn read_file(&self, request: Request<ReadFileRequest>) -> Reply<ReadFileResponse> {

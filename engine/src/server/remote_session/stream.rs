@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind};
-use cooper_core::ports::{ChunkSink, PacketStream};
+use cooper_core::ports::{ChunkSink, ChunkSource, PacketStream};
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::BytesMessage;
 use cooper_proto::fsutil::Packet;
@@ -64,6 +64,12 @@ impl<M: Message + Default + 'static> Conversation<M> {
             outgoing: Some(outgoing),
             incoming: Incoming::Opening(Box::pin(opening)),
         }
+    }
+
+    /// The same call, in which this side says nothing.
+    pub(super) fn listening(mut self) -> Self {
+        self.outgoing = None;
+        self
     }
 
     /// Sends a message, waiting while the other side is behind.
@@ -168,5 +174,15 @@ impl ChunkSink for Chunks {
         self.0.outgoing = None;
         while self.0.receive().await?.is_some() {}
         Ok(())
+    }
+}
+
+/// What a client uploads, in one-way messages of bytes.
+pub(super) struct Upload(pub(super) Conversation<BytesMessage>);
+
+#[async_trait]
+impl ChunkSource for Upload {
+    async fn receive(&mut self) -> Result<Option<Bytes>, Failure> {
+        Ok(self.0.receive().await?.map(|message| message.data))
     }
 }

@@ -1,0 +1,235 @@
+//! `ResolveSourceMeta` in the engine's words and back.
+
+use cooper_core::model::Failure;
+use cooper_core::ports::{
+    Bridge, ChecksumAlgorithm, ChecksumRequest, HttpMeta, ImageQuery, ResolvedImage, SourceMeta,
+    SourceQuery,
+};
+use cooper_proto::frontend::{
+    ChecksumResponse, ResolveSourceGitResponse, ResolveSourceHttpResponse,
+    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse,
+    checksum_request::ChecksumAlgo,
+};
+use cooper_proto::pb;
+
+use super::convert::{invalid, resolve_mode};
+use crate::bridge::BuildBridge;
+
+const IMAGE: &str = "docker-image://";
+const LAYOUT: &str = "oci-layout://";
+
+/// Longest suffix that a checksum is taken with; BuildKit's own bound.
+///
+/// # Units
+/// Bytes.
+const CHECKSUM_SUFFIX: usize = 4096;
+
+/// What is asked, by the kind of source.
+#[derive(Debug)]
+enum Query {
+    Image(ImageQuery),
+    Source(Box<SourceQuery>),
+    /// A source of which nothing is known but what it is called.
+    Plain,
+}
+
+/// Finds out what a caller wants to know of a source.
+///
+/// # Errors
+/// `NotFound` when it does not exist, `Unsupported` for what is not built.
+pub(super) async fn resolve(
+    bridge: &BuildBridge,
+    request: ResolveSourceMetaRequest,
+) -> Result<ResolveSourceMetaResponse, Failure> {
+    let mut response = ResolveSourceMetaResponse {
+        source: request.source.clone(),
+        ..ResolveSourceMetaResponse::default()
+    };
+    match read(&request)? {
+        Query::Plain => {}
+        Query::Image(query) => {
+            let image = bridge.resolve_image(query).await?;
+            let wants_config = request.image.is_none_or(|image| !image.no_config);
+            response.source = resolved_source(response.source, &image.reference);
+            response.image = Some(image_answer(&image, wants_config));
+        }
+        Query::Source(query) => {
+            let suffix = query.checksum.as_ref().map(|asked| asked.suffix.clone());
+            match bridge.resolve_source(*query).await? {
+                SourceMeta::Http(meta) => {
+                    response.http = Some(http_answer(meta, &suffix.unwrap_or_default()));
+                }
+                SourceMeta::Git(meta) => {
+                    response.git = Some(ResolveSourceGitResponse {
+                        checksum: meta.checksum,
+                        r#ref: meta.reference,
+                        commit_checksum: meta.commit_checksum,
+                        commit_object: meta.commit_object.to_vec(),
+                        tag_object: meta.tag_object.to_vec(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(response)
+}
+
+fn read(request: &ResolveSourceMetaRequest) -> Result<Query, Failure> {
+    if !request.source_policies.is_empty() {
+        return Err(Failure::unsupported("a source policy"));
+    }
+    let Some(source) = &request.source else {
+        return Err(invalid("source is required"));
+    };
+    let scheme = source.identifier.split("://").next().unwrap_or_default();
+    match scheme {
+        "docker-image" | "oci-layout" => image_query(request, source).map(Query::Image),
+        "git" | "http" | "https" => {
+            let asked = request.http.as_ref();
+            let asked = asked.and_then(|http| http.checksum_request.as_ref());
+            Ok(Query::Source(Box::new(SourceQuery {
+                source: source.clone(),
+                platform: request.platform.clone(),
+                build: None,
+                log_name: request.log_name.clone(),
+                checksum: asked.map(checksum).transpose()?,
+                git_objects: request.git.as_ref().is_some_and(|git| git.return_object),
+            })))
+        }
+        _ => Ok(Query::Plain),
+    }
+}
+
+fn image_query(
+    request: &ResolveSourceMetaRequest,
+    source: &pb::SourceOp,
+) -> Result<ImageQuery, Failure> {
+    let wants_statements = request
+        .image
+        .as_ref()
+        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty());
+    if wants_statements {
+        return Err(Failure::unsupported("resolving an image's attestations"));
+    }
+    let (reference, oci_layout_store) = match source.identifier.strip_prefix(IMAGE) {
+        Some(reference) => (reference, None),
+        None => {
+            let reference = source.identifier.strip_prefix(LAYOUT).unwrap_or_default();
+            let store = source.attrs.get("oci.store").cloned().unwrap_or_default();
+            (reference, Some(store))
+        }
+    };
+    Ok(ImageQuery {
+        reference: reference.to_owned(),
+        platform: request.platform.clone(),
+        mode: resolve_mode(&request.resolve_mode)?,
+        log_name: request.log_name.clone(),
+        oci_layout_store,
+    })
+}
+
+fn checksum(asked: &cooper_proto::frontend::ChecksumRequest) -> Result<ChecksumRequest, Failure> {
+    if asked.suffix.len() > CHECKSUM_SUFFIX {
+        return Err(invalid(&format!(
+            "http checksum request suffix exceeds max size {CHECKSUM_SUFFIX}"
+        )));
+    }
+    let algorithm = match ChecksumAlgo::try_from(asked.algo) {
+        Ok(ChecksumAlgo::Sha256) => ChecksumAlgorithm::Sha256,
+        Ok(ChecksumAlgo::Sha384) => ChecksumAlgorithm::Sha384,
+        Ok(ChecksumAlgo::Sha512) => ChecksumAlgorithm::Sha512,
+        Err(_) => {
+            return Err(invalid(&format!(
+                "unsupported checksum algorithm {}",
+                asked.algo
+            )));
+        }
+    };
+    Ok(ChecksumRequest {
+        algorithm,
+        suffix: asked.suffix.clone().into(),
+    })
+}
+
+/// The source again, with what its reference is to be from now on.
+fn resolved_source(source: Option<pb::SourceOp>, reference: &str) -> Option<pb::SourceOp> {
+    source.map(|mut source| {
+        if source.identifier.starts_with(IMAGE) {
+            source.identifier = format!("{IMAGE}{reference}");
+        }
+        source
+    })
+}
+
+fn image_answer(image: &ResolvedImage, wants_config: bool) -> ResolveSourceImageResponse {
+    ResolveSourceImageResponse {
+        digest: image.digest.to_string(),
+        config: if wants_config {
+            image.config.to_vec()
+        } else {
+            Vec::new()
+        },
+        attestation_chain: None,
+    }
+}
+
+fn http_answer(meta: HttpMeta, suffix: &[u8]) -> ResolveSourceHttpResponse {
+    ResolveSourceHttpResponse {
+        checksum: meta.digest.to_string(),
+        filename: meta.filename,
+        last_modified: meta
+            .last_modified
+            .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+        checksum_response: meta.checksum.map(|digest| ChecksumResponse {
+            digest,
+            suffix: suffix.to_vec(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(identifier: &str) -> ResolveSourceMetaRequest {
+        ResolveSourceMetaRequest {
+            source: Some(pb::SourceOp {
+                identifier: identifier.into(),
+                ..pb::SourceOp::default()
+            }),
+            ..ResolveSourceMetaRequest::default()
+        }
+    }
+
+    #[test]
+    fn the_scheme_decides_who_is_asked() {
+        let read = |identifier: &str| read(&request(identifier)).expect("readable");
+        let reference = "docker.io/library/busybox:latest";
+        match read(&format!("docker-image://{reference}")) {
+            Query::Image(image) => assert_eq!(image.reference, reference),
+            other => panic!("{other:?}"),
+        }
+        for identifier in ["git://host/a.git", "http://host/a", "https://host/a"] {
+            assert!(matches!(read(identifier), Query::Source(_)), "{identifier}");
+        }
+        assert!(matches!(read("local://context"), Query::Plain));
+        assert!(super::read(&ResolveSourceMetaRequest::default()).is_err());
+    }
+
+    #[test]
+    fn checksums_of_other_kinds_and_long_suffixes_are_refused() {
+        let asked = |algo, length| {
+            checksum(&cooper_proto::frontend::ChecksumRequest {
+                algo,
+                suffix: vec![0; length],
+            })
+        };
+        assert_eq!(
+            asked(2, 1).expect("known").algorithm,
+            ChecksumAlgorithm::Sha512
+        );
+        assert!(asked(3, 1).is_err());
+        assert!(asked(-1, 1).is_err());
+        assert!(asked(0, CHECKSUM_SUFFIX + 1).is_err());
+    }
+}
