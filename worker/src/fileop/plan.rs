@@ -21,10 +21,16 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether somebody asked.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// # Errors
     /// [`FileOpError::Cancelled`] once asked.
     pub(super) fn check(&self) -> Result<(), FileOpError> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.is_asked() {
             return Err(FileOpError::Cancelled);
         }
         Ok(())

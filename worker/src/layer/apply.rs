@@ -28,6 +28,8 @@ pub struct Applied {
     pub entries: u64,
     /// How many bytes of file content were written.
     pub bytes: u64,
+    /// Whether a directory was made opaque.
+    pub is_opaque: bool,
 }
 
 /// Unpacks a layer's archive into an empty directory, in overlayfs's form: `.wh.name` becomes a
@@ -114,7 +116,7 @@ impl Unpacking<'_> {
                 if replaced == Some(Replaced::Whiteout) && entry.kind == EntryKind::Directory {
                     // What the whiteout hid must stay hidden.
                     let node = self.parent(entry)?.resolve(name.as_ref(), Last::NoFollow)?;
-                    set_opaque(&node)?;
+                    self.set_opaque(&node)?;
                 }
                 Ok(())
             }
@@ -189,7 +191,12 @@ impl Unpacking<'_> {
         let node = self
             .parent(entry)?
             .resolve(Path::new("."), Last::NoFollow)?;
-        set_opaque(&node)
+        self.set_opaque(&node)
+    }
+
+    fn set_opaque(&mut self, directory: &Node) -> Result<(), LayerError> {
+        self.applied.is_opaque = true;
+        Ok(directory.set_xattr(OsStr::new("trusted.overlay.opaque"), b"y")?)
     }
 
     /// A whiteout hides what is in layers below. What this layer has of the same name stays,
@@ -200,7 +207,7 @@ impl Unpacking<'_> {
                 let node = self
                     .parent(entry)?
                     .resolve(hidden.as_ref(), Last::NoFollow)?;
-                set_opaque(&node)
+                self.set_opaque(&node)
             }
             Some(_) => Ok(()),
             None => {
@@ -310,10 +317,6 @@ enum Replaced {
 
 fn is_whiteout(metadata: &Metadata) -> bool {
     metadata.kind == Kind::CharDevice && metadata.special_device == 0
-}
-
-fn set_opaque(directory: &Node) -> Result<(), LayerError> {
-    Ok(directory.set_xattr(OsStr::new("trusted.overlay.opaque"), b"y")?)
 }
 
 const fn owner_of(entry: &Entry) -> Owner {

@@ -79,7 +79,7 @@ impl Walk<'_> {
                 continue;
             }
             let is_same = match (&old, below) {
-                (Some(old), Some(below)) => is_same(below, old, here, &entry)?,
+                (Some(old), Some(below)) => is_same(below, old, here, name, &entry.metadata)?,
                 _ => false,
             };
             if !is_same {
@@ -144,7 +144,7 @@ impl Walk<'_> {
         let path = path.join(name);
         let was = was.map(|it| it.metadata);
         let is_same = match (&was, below) {
-            (Some(was), Some(below)) => is_same(below, was, here, entry)?,
+            (Some(was), Some(below)) => is_same(below, was, here, name, &entry.metadata)?,
             _ => false,
         };
         if !is_same {
@@ -376,14 +376,13 @@ fn refuse_redirect(directory: &Root, path: &Path) -> Result<(), LayerError> {
 
 /// Whether an entry is as it was: overlayfs copies whole objects up, also when nothing about
 /// them changes in the end.
-fn is_same(
+pub(crate) fn is_same(
     below: &Root,
     old: &Metadata,
     here: &Root,
-    entry: &DirEntry,
+    name: &Path,
+    new: &Metadata,
 ) -> Result<bool, LayerError> {
-    let new = &entry.metadata;
-    let name: &Path = entry.name.as_ref();
     let alike = old.kind == new.kind
         && old.mode == new.mode
         && old.owner == new.owner

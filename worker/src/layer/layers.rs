@@ -6,7 +6,7 @@ use cooper_proto::Digest;
 use parking_lot::Mutex;
 
 use super::{
-    Compression, LayerError, apply, compress, decompress,
+    Applied, Compression, LayerError, apply, compress, decompress,
     keyed::Keyed,
     pipeline::{read_and_hash, write_and_hash},
     write_changes,
@@ -16,7 +16,7 @@ use crate::{
     confine::Root,
     content::{ContentStore, Expected, VerifiedBlob},
     limits::Limits,
-    meta::{LayerBlob, LayerId, LayerInfo, LayerOrigin, Meta},
+    meta::{LayerBlob, LayerForm, LayerId, LayerInfo, LayerOrigin, Meta},
     snapshot::Snapshots,
 };
 
@@ -322,10 +322,15 @@ impl Layers {
         let work = self.inner.snapshots.new_layer_dir(layer)?;
         let unpacked = self
             .unpack_into(&work, &origin.blob, &diff_id)
-            .and_then(|size| {
+            .and_then(|applied| {
                 let info = LayerInfo {
                     unpacked: true,
-                    size,
+                    size: applied.bytes,
+                    form: if applied.is_opaque {
+                        LayerForm::Opaque
+                    } else {
+                        LayerForm::Plain
+                    },
                     ..info
                 };
                 Ok(self.inner.snapshots.adopt_layer(&work, info)?)
@@ -347,7 +352,7 @@ impl Layers {
         work: &Path,
         blob: &LayerBlob,
         diff_id: &Digest,
-    ) -> Result<u64, LayerError> {
+    ) -> Result<Applied, LayerError> {
         use std::os::unix::fs::PermissionsExt;
         // What the root directory of every image looks like.
         std::fs::set_permissions(work, std::fs::Permissions::from_mode(0o755))?;
@@ -361,7 +366,7 @@ impl Layers {
                 found,
             });
         }
-        Ok(applied.bytes)
+        Ok(applied)
     }
 
     fn archive_locked(

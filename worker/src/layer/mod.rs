@@ -31,6 +31,7 @@ mod hostile_tests;
 mod layers_tests;
 
 pub use apply::{Applied, apply};
+pub(crate) use changes::is_same;
 pub use changes::write_changes;
 pub use compress::compress;
 pub use compression::Compression;

@@ -6,8 +6,9 @@ use cooper_proto::pb;
 use cooper_proto::pb::op::Op as Kind;
 
 use super::LocalWorker;
-use crate::fileop::{self, FileOpError, Stop};
-use crate::op::chains;
+use crate::fileop::{self, Stop};
+use crate::op::chains::{self, ChainError};
+use crate::snapshot::Snapshots;
 
 /// Where a source op's bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,14 @@ impl Scheme {
     }
 }
 
+/// What an op on chains of layers works with.
+struct Chained<'a> {
+    snapshots: &'a Snapshots,
+    inputs: &'a [ResultId],
+    name: &'a str,
+    stop: &'a Stop,
+}
+
 impl LocalWorker {
     pub(super) async fn perform(
         &self,
@@ -78,16 +87,18 @@ impl LocalWorker {
                 Err(failure) => failed(failure),
             },
             Kind::Merge(op) => {
-                self.chains(&request, &events, |inputs| {
-                    chains::merge(&self.snapshots, op, inputs, &request.name)
-                })
-                .await
+                let op = op.clone();
+                let work = move |it: &Chained<'_>| {
+                    chains::merge(it.snapshots, &op, it.inputs, it.name, it.stop)
+                };
+                self.chains(&request, &events, cancelled, work).await
             }
             Kind::Diff(op) => {
-                self.chains(&request, &events, |inputs| {
-                    chains::diff(&self.snapshots, op, inputs, &request.name)
-                })
-                .await
+                let op = op.clone();
+                let work = move |it: &Chained<'_>| {
+                    chains::diff(it.snapshots, &op, it.inputs, it.name, it.stop)
+                };
+                self.chains(&request, &events, cancelled, work).await
             }
             Kind::Build(_) => failed(Failure::unsupported("a build op")),
             Kind::Passthrough(op) => self.pass_through(&request, op),
@@ -129,12 +140,48 @@ impl LocalWorker {
     }
 
     async fn file(&self, request: &OpRequest, op: pb::FileOp, cancelled: Cancelled) -> OpOutcome {
-        let stop = Stop::default();
         let (snapshots, limits) = (self.snapshots.clone(), self.limits.clone());
-        let (inputs, name, asked) = (request.inputs.clone(), request.name.clone(), stop.clone());
-        let work = tokio::task::spawn_blocking(move || {
-            fileop::run(&snapshots, &limits, &op, &inputs, &name, &asked)
-        });
+        let (inputs, name) = (request.inputs.clone(), request.name.clone());
+        let work = move |stop: &Stop| {
+            fileop::run(&snapshots, &limits, &op, &inputs, &name, stop).map_err(Failure::from)
+        };
+        self.stoppable(work, cancelled).await
+    }
+
+    /// An op on chains of layers.
+    async fn chains(
+        &self,
+        request: &OpRequest,
+        events: &Events,
+        cancelled: Cancelled,
+        work: impl FnOnce(&Chained<'_>) -> Result<ResultId, ChainError> + Send + 'static,
+    ) -> OpOutcome {
+        if let Err(failure) = self.ensure_inputs(request, events).await {
+            return failed(failure);
+        }
+        let snapshots = self.snapshots.clone();
+        let (inputs, name) = (request.inputs.clone(), request.name.clone());
+        let work = move |stop: &Stop| {
+            let made = work(&Chained {
+                snapshots: &snapshots,
+                inputs: &inputs,
+                name: &name,
+                stop,
+            });
+            made.map(|result| vec![result]).map_err(Failure::from)
+        };
+        self.stoppable(work, cancelled).await
+    }
+
+    /// Runs what blocks and looks at its [`Stop`] now and then; waits for its end in any case.
+    async fn stoppable(
+        &self,
+        work: impl FnOnce(&Stop) -> Result<Vec<ResultId>, Failure> + Send + 'static,
+        cancelled: Cancelled,
+    ) -> OpOutcome {
+        let stop = Stop::default();
+        let asked = stop.clone();
+        let work = tokio::task::spawn_blocking(move || work(&asked));
         tokio::pin!(work);
         let finished = tokio::select! {
             finished = &mut work => finished,
@@ -149,26 +196,8 @@ impl LocalWorker {
             }
         };
         match finished {
-            Ok(Ok(results)) => OpOutcome::Success(results),
-            Ok(Err(FileOpError::Cancelled)) => OpOutcome::Cancelled,
-            Ok(Err(error)) => failed(Failure::from(error)),
+            Ok(made) => made.map_or_else(failed, OpOutcome::Success),
             Err(error) => OpOutcome::Fault(Failure::new(FailureKind::Internal, error.to_string())),
-        }
-    }
-
-    /// An op on chains of layers alone.
-    async fn chains(
-        &self,
-        request: &OpRequest,
-        events: &Events,
-        work: impl FnOnce(&[ResultId]) -> Result<ResultId, Failure>,
-    ) -> OpOutcome {
-        if let Err(failure) = self.ensure_inputs(request, events).await {
-            return failed(failure);
-        }
-        match work(&request.inputs) {
-            Ok(result) => OpOutcome::Success(vec![result]),
-            Err(failure) => failed(failure),
         }
     }
 

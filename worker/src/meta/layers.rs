@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use cooper_core::model::ResultId;
 use cooper_proto::Digest;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
 use super::{
     LayerId, Meta, MetaError, ResultInfo,
@@ -47,6 +48,23 @@ pub struct LayerInfo {
     pub parent: Option<ResultId>,
     /// Where its bytes can be had, for a layer of an image.
     pub origin: Option<LayerOrigin>,
+    /// What its directory means on top of other states than the one it was made on.
+    pub form: LayerForm,
+}
+
+/// What a layer's directory means on top of another state than the one it was made on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerForm {
+    /// The same: it deletes by name.
+    #[default]
+    Plain,
+    /// More: a directory in it is opaque and hides whatever is below, also what it was not meant
+    /// to hide.
+    Opaque,
+    /// The same, though it stands for an opaque layer and shares that one's archive. It serves
+    /// the state it was made for and is not found by its diff id.
+    Explicit,
 }
 
 /// Where the archive of a layer comes from.
@@ -84,6 +102,7 @@ impl LayerInfo {
             description: description.to_owned(),
             parent: None,
             origin: None,
+            form: LayerForm::Plain,
         }
     }
 
@@ -110,6 +129,7 @@ impl LayerInfo {
             description: record.description,
             parent: record.parent.map(ResultId),
             origin: origin.transpose()?,
+            form: record.form,
         })
     }
 
@@ -128,6 +148,7 @@ impl LayerInfo {
                 source: it.source.clone(),
                 annotations: it.annotations.clone(),
             }),
+            form: self.form,
         }
         .encode()
     }
@@ -317,7 +338,9 @@ impl Meta {
 }
 
 fn put(transaction: &WriteTransaction, info: &LayerInfo) -> Result<(), MetaError> {
-    if let Some(diff_id) = &info.diff_id {
+    if let Some(diff_id) = &info.diff_id
+        && info.form != LayerForm::Explicit
+    {
         let mut index = transaction.open_table(BY_DIFF_ID)?;
         // Only who unpacked it knows that the diff id is true; what an image merely says gives
         // way to that.

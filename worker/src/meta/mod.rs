@@ -23,7 +23,7 @@ mod sums;
 pub use error::MetaError;
 pub use id::{LayerId, chain_result_id};
 pub use images::ImageEntry;
-pub use layers::{LayerBlob, LayerInfo, LayerOrigin};
+pub use layers::{LayerBlob, LayerForm, LayerInfo, LayerOrigin};
 pub use pins::{Pin, Pins};
 pub(crate) use record::Record;
 pub use results::ResultInfo;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::MetaError;
+use super::{LayerForm, MetaError};
 
 /// A kind of record.
 pub(crate) trait Record: Serialize + DeserializeOwned {
@@ -70,6 +70,8 @@ pub(super) struct LayerRecord {
     pub(super) parent: Option<String>,
     #[serde(default)]
     pub(super) origin: Option<OriginRecord>,
+    #[serde(default)]
+    pub(super) form: LayerForm,
 }
 
 impl Record for LayerRecord {

@@ -30,16 +30,6 @@ pub enum SnapshotError {
         /// How many are possible.
         cap: usize,
     },
-    /// A difference of two states of which neither was made on the other.
-    #[error(
-        "the difference of {upper} and {lower}, which was not made from it, is not supported yet"
-    )]
-    NoCommonChain {
-        /// The state to take away.
-        lower: ResultId,
-        /// The state to take it from.
-        upper: ResultId,
-    },
     /// The kernel refused to mount.
     #[error(transparent)]
     Mount(#[from] MountError),

@@ -13,6 +13,8 @@ pub(super) struct Settled {
     pub(super) bytes: u64,
     /// How many files, directories and others there are.
     pub(super) objects: u64,
+    /// Whether it holds an opaque directory.
+    pub(super) is_opaque: bool,
 }
 
 /// Makes a directory of changes mean the same on top of any state, and says what it
@@ -33,7 +35,9 @@ pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<Settled, Co
             return Ok(Visit::Enter);
         }
         for name in opaque_marks(node)? {
-            if !exists(below, path)? {
+            if exists(below, path)? {
+                settled.is_opaque = true;
+            } else {
                 node.remove_xattr(OsStr::new(name))?;
             }
         }

@@ -143,45 +143,6 @@ impl Snapshots {
         Ok(self.inner.meta.save_result(info)?)
     }
 
-    /// The states on top of each other, the whole of each over those before it: what MergeOp
-    /// makes. Copies nothing.
-    ///
-    /// # Errors
-    /// When there is no such result, or the store fails.
-    pub fn merge(
-        &self,
-        results: &[ResultId],
-        description: &str,
-    ) -> Result<ResultId, SnapshotError> {
-        let mut chain = Vec::new();
-        for result in results {
-            chain.extend(self.inner.meta.result(result)?.layers);
-        }
-        self.compose(chain, description)
-    }
-
-    /// What `upper` has on top of `lower`: what DiffOp makes. Copies nothing.
-    ///
-    /// # Errors
-    /// [`SnapshotError::NoCommonChain`] when `upper` was not made on top of `lower`; or when
-    /// there is no such result.
-    pub fn diff(
-        &self,
-        lower: &ResultId,
-        upper: &ResultId,
-        description: &str,
-    ) -> Result<ResultId, SnapshotError> {
-        let below = self.inner.meta.result(lower)?.layers;
-        let above = self.inner.meta.result(upper)?.layers;
-        let Some(rest) = above.strip_prefix(below.as_slice()) else {
-            return Err(SnapshotError::NoCommonChain {
-                lower: lower.clone(),
-                upper: upper.clone(),
-            });
-        };
-        self.compose(rest.to_vec(), description)
-    }
-
     /// Removes layers that no result has, records first and directories after. The caller sees
     /// to it that nobody is between making a layer and keeping its result.
     ///

@@ -231,44 +231,6 @@ fn the_root_directory_keeps_its_owner_and_mode_from_layer_to_layer() {
     assert_eq!(metadata.mode, 0o711);
 }
 
-#[test]
-fn merging_puts_later_states_on_top_as_wholes() {
-    let fixture = Fixture::new();
-    let base = fixture.with_file(&scratch(), "base", "0");
-    let writer = fixture.snapshots.writer(&base).unwrap();
-    let root = writer.root().unwrap();
-    put(&root, "a", "1");
-    root.remove_file(Path::new("base")).unwrap();
-    drop(root);
-    let a = writer.commit("a").unwrap();
-    let b = fixture.with_file(&base, "b", "2");
-    let both = fixture
-        .snapshots
-        .merge(&[a.clone(), b.clone()], "")
-        .unwrap();
-    assert_eq!(fixture.read(&both, "base").as_deref(), Some("0"));
-    let c = fixture.with_file(&scratch(), "base", "3");
-    let merged = fixture
-        .snapshots
-        .merge(&[a.clone(), b, c.clone()], "merge")
-        .unwrap();
-    assert_eq!(fixture.read(&merged, "a").as_deref(), Some("1"));
-    assert_eq!(fixture.read(&merged, "b").as_deref(), Some("2"));
-    assert_eq!(fixture.read(&merged, "base").as_deref(), Some("3"));
-    let nothing = fixture
-        .snapshots
-        .merge(&[scratch(), scratch()], "")
-        .unwrap();
-    assert!(nothing.is_scratch());
-    assert_eq!(
-        fixture
-            .snapshots
-            .merge(&[scratch(), a.clone()], "")
-            .unwrap(),
-        a
-    );
-}
-
 // Docker gives every step without changes the same empty layer.
 #[test]
 fn a_chain_may_have_a_layer_several_times() {
@@ -292,44 +254,6 @@ fn a_chain_may_have_a_layer_several_times() {
     for (name, content) in [("a", "1"), ("b", "2"), ("c", "3")] {
         assert_eq!(fixture.read(&above, name).as_deref(), Some(content));
     }
-}
-
-#[test]
-fn the_difference_of_a_state_and_what_it_was_made_on_is_what_was_added() {
-    let fixture = Fixture::new();
-    let base = fixture.with_file(&scratch(), "base", "0");
-    let a = fixture.with_file(&base, "a", "1");
-    let only_a = fixture.snapshots.diff(&base, &a, "diff").unwrap();
-    assert_eq!(fixture.read(&only_a, "a").as_deref(), Some("1"));
-    assert_eq!(fixture.read(&only_a, "base"), None);
-    assert!(fixture.snapshots.diff(&a, &a, "").unwrap().is_scratch());
-    assert_eq!(fixture.snapshots.diff(&scratch(), &a, "").unwrap(), a);
-    let error = fixture.snapshots.diff(&a, &base, "").unwrap_err();
-    assert!(matches!(error, SnapshotError::NoCommonChain { .. }));
-}
-
-// Overlayfs marks every new directory as opaque.
-#[test]
-fn a_new_directory_hides_nothing_of_a_state_that_it_is_merged_onto() {
-    let fixture = Fixture::new();
-    let with_dir = |parent: &ResultId, dir: &str, name: &str| {
-        let writer = fixture.snapshots.writer(parent).unwrap();
-        let root = writer.root().unwrap();
-        root.mkdir_all(Path::new(dir), 0o755, None).unwrap();
-        put(&root, &format!("{dir}/{name}"), name);
-        drop(root);
-        writer.commit(dir).unwrap()
-    };
-    let base = fixture.with_file(&scratch(), "base", "0");
-    let mine = with_dir(&base, "app", "mine");
-    let theirs = with_dir(&scratch(), "app", "theirs");
-    let change = fixture.snapshots.diff(&base, &mine, "").unwrap();
-    let merged = fixture.snapshots.merge(&[theirs, change], "").unwrap();
-    assert_eq!(fixture.read(&merged, "app/mine").as_deref(), Some("mine"));
-    assert_eq!(
-        fixture.read(&merged, "app/theirs").as_deref(),
-        Some("theirs")
-    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{SnapshotError, Snapshots, settle::settle, stack::Stack};
 use crate::{
     clock::now_ns,
     confine::Root,
-    meta::{LayerId, LayerInfo, Pin, ResultInfo},
+    meta::{LayerForm, LayerId, LayerInfo, Pin, ResultInfo},
     mount::{DetachedMount, Flush, Upper},
 };
 
@@ -108,6 +108,11 @@ impl Writer {
             .place(&self.changes(), &self.layer, Some(settled.objects))?;
         let layer = LayerInfo {
             parent: Some(self.parent().clone()),
+            form: if settled.is_opaque {
+                LayerForm::Opaque
+            } else {
+                LayerForm::Plain
+            },
             ..LayerInfo::new(self.layer.clone(), description, settled.bytes, now)
         };
         let result = ResultInfo::new(layers, description, now);
