@@ -11,10 +11,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 use super::config::{Config, ConfigMount};
+use super::program::{Streams, receiver};
 use super::protocol::{
-    FailureCause, HELPER_NAME, Launch, LaunchSource, Report, in_memory, read_value, send_launch,
+    FailureCause, HELPER_NAME, Launch, LaunchInput, LaunchSource, Report, in_memory, read_value,
+    send_launch,
 };
 use super::seccomp::Filter;
+use super::streams::CHUNK;
 use crate::mount::{DetachedMount, MountError};
 
 /// The program that helpers are started from: our own, which calls
@@ -46,7 +49,7 @@ impl RunnerProgram {
         Ok(Self { view })
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.view.as_fd().as_raw_fd()))
     }
 }
@@ -153,7 +156,7 @@ impl Container {
         cancelled: impl Future<Output = ()>,
     ) -> Result<ExitStatus, RunError> {
         let path = program.path();
-        let started = tokio::task::spawn_blocking(move || self.start(&path));
+        let started = tokio::task::spawn_blocking(move || self.start(&path, None));
         let Helper {
             mut process,
             socket,
@@ -162,6 +165,7 @@ impl Container {
         } = started
             .await
             .map_err(|error| io::Error::other(error.to_string()))??;
+        socket.set_nonblocking(true)?;
         let (mut report, keep_alive) = tokio::net::UnixStream::from_std(socket)?.into_split();
         let read_report = async move {
             let mut json = Vec::new();
@@ -188,8 +192,13 @@ impl Container {
         outcome(report, was_cancelled)
     }
 
-    /// Starts the helper and gives it all that it needs; our own handles are dropped.
-    fn start(mut self, program: &Path) -> Result<Helper, io::Error> {
+    /// Starts the helper and gives it all that it needs; our own handles are dropped. With streams the program is talked
+    /// to.
+    pub(super) fn start(
+        mut self,
+        program: &Path,
+        streams: Option<&Streams>,
+    ) -> Result<Helper, io::Error> {
         let sources = self.take_sources();
         let filter = self
             .filter
@@ -200,7 +209,7 @@ impl Container {
             fds.push(fd);
             fds.len() - 1
         };
-        let launch = Launch {
+        let mut launch = Launch {
             root_fd: 0,
             filter_fd: filter.as_ref().map(|filter| send(filter.as_fd())),
             stage_fds: self
@@ -216,24 +225,16 @@ impl Container {
                 })
                 .collect(),
             config: self.config,
+            input: LaunchInput::Nothing,
+            joins_fd: None,
+            announces: false,
         };
-        let (ours, theirs) = UnixStream::pair()?;
-        let (stdout, stdout_end) = io::pipe()?;
-        let (stderr, stderr_end) = io::pipe()?;
-        let process = tokio::process::Command::from(command(program))
-            .stdin(OwnedFd::from(theirs))
-            .stdout(stdout_end)
-            .stderr(stderr_end)
-            .spawn()?;
-        send_launch(&ours, &launch, &fds)?;
-        ours.set_nonblocking(true)?;
-        let receiver = |end: io::PipeReader| Receiver::from_owned_fd(OwnedFd::from(end));
-        Ok(Helper {
-            process,
-            socket: ours,
-            stdout: receiver(stdout)?,
-            stderr: receiver(stderr)?,
-        })
+        if let Some(streams) = streams {
+            streams.put(&mut launch, &mut fds);
+        }
+        let helper = spawn(program)?;
+        send_launch(&helper.socket, &launch, &fds)?;
+        Ok(helper)
     }
 
     /// Moves the mounts with content into the configuration, as `bind`s in their order.
@@ -277,15 +278,31 @@ fn command(program: &Path) -> std::process::Command {
     command
 }
 
-struct Helper {
-    process: tokio::process::Child,
-    socket: UnixStream,
-    stdout: Receiver,
-    stderr: Receiver,
+/// Starts a helper that waits for what to do.
+pub(super) fn spawn(program: &Path) -> io::Result<Helper> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let (stdout, stdout_end) = io::pipe()?;
+    let (stderr, stderr_end) = io::pipe()?;
+    let process = tokio::process::Command::from(command(program))
+        .stdin(OwnedFd::from(theirs))
+        .stdout(stdout_end)
+        .stderr(stderr_end)
+        .spawn()?;
+    Ok(Helper {
+        process,
+        socket: ours,
+        stdout: receiver(stdout)?,
+        stderr: receiver(stderr)?,
+    })
 }
 
-/// Largest piece of output that is handed on at once, in bytes: what a pipe holds.
-const CHUNK: usize = 64 << 10;
+/// A helper process and our ends of what leads to it.
+pub(super) struct Helper {
+    pub(super) process: tokio::process::Child,
+    pub(super) socket: UnixStream,
+    pub(super) stdout: Receiver,
+    pub(super) stderr: Receiver,
+}
 
 async fn pump(mut from: Receiver, name: Output, output: &impl Fn(Output, Bytes)) -> io::Result<()> {
     let mut buffer = BytesMut::new();
@@ -298,7 +315,7 @@ async fn pump(mut from: Receiver, name: Output, output: &impl Fn(Output, Bytes))
     }
 }
 
-fn outcome(report: Report, was_cancelled: bool) -> Result<ExitStatus, RunError> {
+pub(super) fn outcome(report: Report, was_cancelled: bool) -> Result<ExitStatus, RunError> {
     match report {
         _ if was_cancelled => Ok(ExitStatus::Cancelled),
         Report::Exited(code) => Ok(ExitStatus::Exited(code)),

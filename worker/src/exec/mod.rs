@@ -13,10 +13,12 @@
 mod config;
 mod container;
 mod network_files;
+mod program;
 mod program_path;
 mod protocol;
 mod runner;
 mod seccomp;
+mod streams;
 mod template;
 mod user;
 
@@ -28,7 +30,9 @@ pub use container::{
     Container, ContainerMount, ExitStatus, Output, RunError, RunnerProgram, Source,
 };
 pub use network_files::{ExtraHost, hosts_file, resolver_file};
+pub use program::{Control, End, Joining, Program, Reads};
 pub use runner::runner_main_if_asked;
 pub use seccomp::Filter;
+pub use streams::{Input, Output as OutputStream, Terminal};
 pub use template::{DEFAULT_CAPABILITIES, DEFAULT_PATH, Network, Security, Template};
 pub use user::{ResolvedUser, UserError, home_of, resolve_user};

@@ -28,7 +28,33 @@ pub(super) struct Launch {
     pub(super) stage_fds: Vec<usize>,
     /// What is mounted, for each `bind` of the configuration in its order.
     pub(super) sources: Vec<LaunchSource>,
+    /// What the program reads.
+    #[serde(default)]
+    pub(super) input: LaunchInput,
+    /// The first process of a container that runs already: the program is to run in there. Then nothing is mounted and
+    /// `root_fd` is not looked at.
+    #[serde(default)]
+    pub(super) joins_fd: Option<usize>,
+    /// Whether the helper is to say when the program runs, and hand over its process.
+    #[serde(default)]
+    pub(super) announces: bool,
 }
+
+/// What the program's standard input is.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) enum LaunchInput {
+    /// The null device.
+    #[default]
+    Nothing,
+    /// This end of a pipe.
+    Pipe(usize),
+    /// A terminal of the container, which then is where the program writes to as well. Its other side is sent to this
+    /// socket.
+    Terminal(usize),
+}
+
+/// The byte with which a helper hands over the process that it has started. A report begins with another one.
+pub(super) const STARTED: u8 = b's';
 
 /// Where the content of a `bind` comes from.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -138,6 +164,35 @@ pub(super) fn receive_launch(socket: &UnixStream) -> io::Result<(Launch, Vec<Own
     launch.rewind()?;
     launch.read_to_end(&mut json)?;
     Ok((serde_json::from_slice(&json)?, fds))
+}
+
+/// Sends a byte and some descriptors.
+pub(super) fn send_fds(socket: impl AsFd, byte: u8, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(fds));
+    let parts = [IoSlice::new(std::slice::from_ref(&byte))];
+    rustix::net::sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one byte and the descriptor that came with it, if one did; `None` at the end of the stream.
+pub(super) fn receive_fd(socket: impl AsFd) -> io::Result<Option<(u8, Option<OwnedFd>)>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut byte = [0];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let message = rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if message.bytes == 0 {
+        return Ok(None);
+    }
+    let mut received = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            received = fds.last();
+        }
+    }
+    Ok(Some((byte[0], received)))
 }
 
 /// A file in memory with this content.

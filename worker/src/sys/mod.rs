@@ -11,6 +11,7 @@ mod mount_attr;
 mod namespace;
 mod process;
 mod seccomp;
+mod watched;
 
 pub(crate) use execve::execve;
 pub(crate) use fork::{Fork, Namespaces, fork_into};
@@ -19,3 +20,4 @@ pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
 pub(crate) use namespace::{take_whole_mount_namespace, with_own_mounts};
 pub(crate) use process::{close_all_but, exit_now, join_new_session_keyring, reset_signals};
 pub(crate) use seccomp::{Instruction, install_filter};
+pub(crate) use watched::watched;

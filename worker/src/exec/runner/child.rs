@@ -1,15 +1,15 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Signal;
+use rustix::thread::ThreadNameSpaceType;
 
-use super::{mounts, privileges};
+use super::{mounts, privileges, streams};
 use crate::exec::config::{Config, NamespaceKind, Process};
 use crate::exec::program_path::candidates;
 use crate::exec::protocol::{Launch, SetupFailure};
@@ -50,12 +50,17 @@ fn prepare(launch: &Launch, fds: Vec<OwnedFd>, status: BorrowedFd<'_>) -> Step<(
         }
         _ => {}
     }
-    set_up_network_and_name(config)?;
-    rustix::process::umask(Mode::empty());
-    mounts::set_up(launch, &fds)?;
+    match launch.joins_fd {
+        Some(index) => join_mounts(fds[index].as_fd())?,
+        None => {
+            set_up_network_and_name(config)?;
+            rustix::process::umask(Mode::empty());
+            mounts::set_up(launch, &fds)?;
+        }
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let filter = read_filter(launch, &fds)?;
-    take_null_as_input()?;
+    streams::set_up(launch.input, &fds, &config.process.user)?;
     privileges::set_limits(&config.process.rlimits)?;
     // From here on there is no descriptor of the machine's that a path such as `/proc/self/fd/7` could name (T-B7).
     close_all_but(status).map_err(|error| SetupFailure::machine("close descriptors", error))?;
@@ -111,25 +116,10 @@ fn read_filter(launch: &Launch, fds: &[OwnedFd]) -> Step<Option<Filter>> {
     Ok(Some(Filter::from_bytes(&bytes)))
 }
 
-/// Standard input becomes the container's own `/dev/null`, which must be one: a mount may have hidden ours.
-fn take_null_as_input() -> Step<()> {
-    let fail = |errno: Errno| SetupFailure::machine("open /dev/null in the container", errno);
-    let null = rustix::fs::open(
-        "/dev/null",
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(fail)?;
-    let stat = rustix::fs::fstat(&null).map_err(fail)?;
-    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && stat.st_rdev == rustix::fs::makedev(1, 3);
-    if !is_null {
-        return Err(SetupFailure::request(
-            "open /dev/null in the container",
-            "it is not the null device",
-        ));
-    }
-    rustix::stdio::dup2_stdin(&null).map_err(fail)
+/// The mounts of a running container become this process's own; its `/` and working directory are theirs then.
+fn join_mounts(container: BorrowedFd<'_>) -> Step<()> {
+    rustix::thread::move_into_thread_name_spaces(container, ThreadNameSpaceType::MOUNT)
+        .map_err(|errno| SetupFailure::machine("join the container's mounts", errno))
 }
 
 /// Goes to a directory of the container, not through links that only the kernel can follow (CVE-2024-21626).

@@ -5,11 +5,13 @@ use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::thread::ThreadNameSpaceType;
 
 use super::child;
 use crate::exec::config::{Config, NamespaceKind};
 use crate::exec::protocol::{
-    HELPER_NAME, Launch, Report, SetupFailure, read_value, receive_launch, write_value,
+    HELPER_NAME, Launch, Report, STARTED, SetupFailure, read_value, receive_launch, send_fds,
+    write_value,
 };
 use crate::sys::{Fork, Namespaces, exit_now, fork_into};
 
@@ -41,7 +43,11 @@ fn run(socket: &UnixStream, launch: Launch, fds: Vec<OwnedFd>) -> Report {
             Ok(pipe) => pipe,
             Err(errno) => return failed("pipe", errno.into()),
         };
-    match fork_into(namespaces(&launch.config)) {
+    let forked = match launch.joins_fd {
+        None => fork_into(namespaces(&launch.config)),
+        Some(index) => fork_beside(fds[index].as_fd()),
+    };
+    match forked {
         Err(error) => failed("clone3 into new namespaces", error),
         Ok(Fork::Child) => {
             let failure = child::become_program(&launch, fds, status_write.as_fd());
@@ -50,12 +56,24 @@ fn run(socket: &UnixStream, launch: Launch, fds: Vec<OwnedFd>) -> Report {
             exit_now(1)
         }
         Ok(Fork::Parent(container)) => {
+            let announces = launch.announces;
             // The container's mounts end with it only if nobody else holds them.
             drop((launch, fds, status_write));
-            watch(socket, &container, status_read)
+            watch(socket, &container, status_read, announces)
                 .unwrap_or_else(|error| failed("watch the container", error))
         }
     }
+}
+
+/// Forks into the namespaces of a running container, but for its mounts: from there this process could not be counted.
+fn fork_beside(container: BorrowedFd<'_>) -> io::Result<Fork> {
+    let kinds = ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    rustix::thread::move_into_thread_name_spaces(container, kinds)?;
+    fork_into(Namespaces::default())
 }
 
 fn namespaces(config: &Config) -> Namespaces {
@@ -78,17 +96,36 @@ fn namespaces(config: &Config) -> Namespaces {
 /// Waits for the container's first process, and kills it when the engine says so or is gone.
 ///
 /// The kernel reports that process as ended only when every other process of its PID namespace is gone.
-fn watch(socket: &UnixStream, container: &OwnedFd, status: OwnedFd) -> io::Result<Report> {
+fn watch(
+    socket: &UnixStream,
+    container: &OwnedFd,
+    status: OwnedFd,
+    announces: bool,
+) -> io::Result<Report> {
     let mut engine_listens = true;
+    let mut is_starting = announces;
     loop {
         let ended = PollFd::new(container, PollFlags::IN);
         let engine = PollFd::new(socket, PollFlags::IN);
-        let mut polled = [ended, engine];
-        let watched = if engine_listens { 2 } else { 1 };
-        match rustix::event::poll(&mut polled[..watched], None) {
+        let started = PollFd::new(&status, PollFlags::IN);
+        let mut polled = vec![ended];
+        if engine_listens {
+            polled.push(engine);
+        }
+        if is_starting {
+            polled.push(started);
+        }
+        match rustix::event::poll(&mut polled, None) {
             Err(rustix::io::Errno::INTR) => continue,
             answer => answer?,
         };
+        if is_starting && let Some(status) = polled.last().map(PollFd::revents) {
+            // The pipe closes when the program takes over; what could not be set up is said in it before.
+            is_starting = status.is_empty();
+            if !is_starting && !status.contains(PollFlags::IN) {
+                send_fds(socket, STARTED, &[container.as_fd()])?;
+            }
+        }
         if !polled[0].revents().is_empty() {
             break;
         }

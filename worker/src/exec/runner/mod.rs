@@ -6,6 +6,7 @@ mod filesystem;
 mod helper;
 mod mounts;
 mod privileges;
+mod streams;
 mod target;
 
 pub use helper::runner_main_if_asked;
