@@ -11,6 +11,7 @@ mod state;
 mod summary;
 mod tty;
 mod view;
+mod warnings;
 
 pub use duration::bytes;
 pub use error::{failure_text, step_log};
@@ -21,6 +22,7 @@ pub use state::{Change, LogLine, PartState, Progress, VertexState};
 pub use summary::{LayerLine, summary};
 pub use tty::{Frame, FrameLine, Paint, Size, Stage, frame};
 pub use view::View;
+pub use warnings::warnings_text;
 
 #[cfg(test)]
 mod tests;

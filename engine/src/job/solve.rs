@@ -128,8 +128,10 @@ impl Run {
         let (parts, metadata) =
             unless_cancelled(&self.job.cancel, Box::pin(parts_and_metadata)).await?;
         let mut response = ExportResponse::new();
+        // A question to the frontend has no other answer than this.
+        let asked = self.spec.build.options().contains_key("requestid");
         for (key, value) in &metadata {
-            if key.starts_with("frontend.") {
+            if asked || key.starts_with("frontend.") {
                 response.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
             }
         }

@@ -125,6 +125,19 @@ pub struct BuildFlags {
     #[arg(long, value_name = "CACHE")]
     pub cache_to: Vec<String>,
 
+    /// What to do instead of building: check, outline, targets or describe, with `,format=json` or
+    /// `,ignorestatus=true` after it
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    pub call: String,
+
+    /// Check the Dockerfile instead of building it: --call=check and checks of good practice
+    #[arg(long, conflicts_with = "call")]
+    pub check: bool,
+
+    /// With --check, change the Dockerfile where a check knows how
+    #[arg(long, requires = "check")]
+    pub fix: bool,
+
     /// How to show progress
     #[arg(
         long,

@@ -1,6 +1,7 @@
 //! `cooper build`.
 
 mod archive;
+mod call;
 mod context;
 mod csv;
 mod error;

@@ -7,6 +7,7 @@ use cooper_core::ports::ExportResponse;
 use cooper_engine::progress::StatusStream;
 use futures::StreamExt;
 
+use super::call::Call;
 use super::flags::{BuildFlags, ProgressMode};
 use super::output::Target;
 use super::plan::{Plan, Surroundings, plan};
@@ -17,7 +18,7 @@ use crate::command::Interrupts;
 use crate::command::{CANCELLED, FAILED, OK};
 use crate::config::{Environment, now_ns};
 use crate::daemon::EngineSettings;
-use crate::progress::{Plain, Progress, Screen, Size, View, failure_text, summary};
+use crate::progress::{Plain, Progress, Screen, Size, View, failure_text, summary, warnings_text};
 
 /// Time between two frames of the terminal view.
 const FRAME: Duration = Duration::from_millis(150);
@@ -28,7 +29,7 @@ const NOTICE: Duration = Duration::from_millis(500);
 /// Runs `cooper build` and says how the program is to exit.
 pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> u8 {
     let prepared = prepare(&flags, environment);
-    let (plan, folders) = match prepared {
+    let (plan, folders, call) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
             write_error(&failure_text(&Progress::default(), &failure));
@@ -47,7 +48,13 @@ pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> 
             return FAILED;
         }
     };
-    let code = build(&flags, plan, state, environment, &client, &interrupts).await;
+    let work = Work {
+        flags: &flags,
+        call,
+        state,
+        environment,
+    };
+    let code = build(&work, plan, &client, &interrupts).await;
     if !interrupts.is_forced() {
         close(client, &interrupts).await;
     }
@@ -76,7 +83,12 @@ async fn close(client: Client, interrupts: &Interrupts) {
 fn prepare(
     flags: &BuildFlags,
     environment: &Environment,
-) -> Result<(Plan, ContextFolders), Failure> {
+) -> Result<(Plan, ContextFolders, Option<Call>), Failure> {
+    let call = if flags.check {
+        Call::parse("check")?
+    } else {
+        Call::parse(&flags.call)?
+    };
     let folders = context::locate(
         &flags.context,
         flags.file.as_deref(),
@@ -95,17 +107,27 @@ fn prepare(
         plan.outputs.retain(|o| o.target != Target::DockerLoad);
         write_error("note: there is no docker program, so the image stays in Cooper's own store\n");
     }
-    Ok((plan, folders))
+    if let Some(call) = &call {
+        plan.outputs.clear();
+        plan.options.insert("requestid".into(), call.request());
+        let caps = "moby.buildkit.frontend.subrequests";
+        plan.options.insert("frontend.caps".into(), caps.into());
+    }
+    Ok((plan, folders, call))
 }
 
-async fn build(
-    flags: &BuildFlags,
-    plan: Plan,
-    state: &Path,
-    environment: &Environment,
-    client: &Client,
-    interrupts: &Interrupts,
-) -> u8 {
+/// A command line and what stands around it.
+struct Work<'a> {
+    flags: &'a BuildFlags,
+    call: Option<Call>,
+    state: &'a Path,
+    environment: &'a Environment,
+}
+
+async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interrupts) -> u8 {
+    let Work {
+        flags, environment, ..
+    } = work;
     let began = now_ns();
     let reference = BuildRequest::new_reference();
     let request = BuildRequest {
@@ -140,11 +162,15 @@ async fn build(
     });
     match report {
         Ok(response) => {
+            if let Some(call) = &work.call {
+                return tell(call, &response);
+            }
             if view.is_for_people() {
-                let layers = report::layers(state, &response);
+                let layers = report::layers(work.state, &response);
                 let text = summary(view.progress(), began, now_ns(), &layers);
                 write_error(&format!("\n{text}"));
                 write_error(&report::image_line(&response));
+                write_error(&warnings_text(view.progress()));
             } else if flags.quiet || flags.progress == ProgressMode::Quiet {
                 report::print_id(&response);
             }
@@ -159,6 +185,20 @@ async fn build(
             }
         }
     }
+}
+
+/// Prints the answer to a question and says how to exit.
+fn tell(call: &Call, response: &ExportResponse) -> u8 {
+    let answer = call.report(response);
+    let mut out = std::io::stdout().lock();
+    // A closed pipe is its reader's choice.
+    let _ = out
+        .write_all(answer.out.as_bytes())
+        .and_then(|()| out.flush());
+    if let Some(error) = &answer.error {
+        write_error(&format!("ERROR: {error}"));
+    }
+    answer.code
 }
 
 /// Shows the news until they end.
