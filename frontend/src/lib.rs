@@ -30,6 +30,7 @@ mod lower;
 mod named;
 pub mod options;
 pub mod platform;
+pub mod practice;
 mod source;
 mod stage;
 pub mod subrequest;

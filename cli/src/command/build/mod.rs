@@ -1,5 +1,6 @@
 //! `cooper build`.
 
+mod advice;
 mod archive;
 mod call;
 mod context;

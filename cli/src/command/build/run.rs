@@ -7,6 +7,7 @@ use cooper_core::ports::ExportResponse;
 use cooper_engine::progress::StatusStream;
 use futures::StreamExt;
 
+use super::advice;
 use super::call::Call;
 use super::flags::{BuildFlags, ProgressMode};
 use super::output::Target;
@@ -36,6 +37,15 @@ pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> 
             return FAILED;
         }
     };
+    if flags.fix {
+        match advice::fix(&folders.dockerfile.join(&folders.filename)) {
+            Ok(text) => write_error(&text),
+            Err(failure) => {
+                write_error(&failure_text(&Progress::default(), &failure));
+                return FAILED;
+            }
+        }
+    }
     let interrupts = Interrupts::listen();
     let opened = tokio::select! {
         opened = Client::open(state, EngineSettings::of_command()) => opened,
@@ -163,7 +173,7 @@ async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interr
     match report {
         Ok(response) => {
             if let Some(call) = &work.call {
-                return tell(call, &response);
+                return tell(call, flags.check, &response);
             }
             if view.is_for_people() {
                 let layers = report::layers(work.state, &response);
@@ -188,8 +198,13 @@ async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interr
 }
 
 /// Prints the answer to a question and says how to exit.
-fn tell(call: &Call, response: &ExportResponse) -> u8 {
-    let answer = call.report(response);
+fn tell(call: &Call, practices: bool, response: &ExportResponse) -> u8 {
+    let mut answer = call.report(response);
+    if practices && answer.error.is_none() {
+        let (text, count) = advice::advice(response);
+        answer.out.push_str(&text);
+        answer.code = answer.code.max(u8::from(count > 0));
+    }
     let mut out = std::io::stdout().lock();
     // A closed pipe is its reader's choice.
     let _ = out
