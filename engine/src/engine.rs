@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
-use cooper_core::ports::{CacheStore, Exporter, Frontend, ResultFiles, Worker};
+use cooper_core::ports::{
+    CacheExporter, CacheImporter, CacheStore, Exporter, Frontend, ResultFiles, Worker,
+};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,10 @@ pub struct EngineParts {
     pub frontends: Vec<Arc<dyn Frontend>>,
     /// Exporters, found by their kinds.
     pub exporters: Vec<Arc<dyn Exporter>>,
+    /// Readers of caches, found by their kinds.
+    pub cache_importers: Vec<Arc<dyn CacheImporter>>,
+    /// Writers of caches, found by their kinds.
+    pub cache_exporters: Vec<Arc<dyn CacheExporter>>,
     /// Where clients attach; the worker asks the same.
     pub sessions: SessionRegistry,
     /// Tells the time.
@@ -54,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) files: Arc<dyn ResultFiles>,
     pub(crate) frontends: BTreeMap<String, Arc<dyn Frontend>>,
     pub(crate) exporters: BTreeMap<String, Arc<dyn Exporter>>,
+    pub(crate) cache_importers: BTreeMap<String, Arc<dyn CacheImporter>>,
+    pub(crate) cache_exporters: BTreeMap<String, Arc<dyn CacheExporter>>,
     pub(crate) sessions: SessionRegistry,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
@@ -86,12 +94,16 @@ impl Engine {
         );
         let frontends = parts.frontends.into_iter();
         let exporters = parts.exporters.into_iter();
+        let cache_importers = parts.cache_importers.into_iter();
+        let cache_exporters = parts.cache_exporters.into_iter();
         Ok(Self {
             parts: Arc::new(Parts {
                 worker: parts.worker,
                 files: parts.files,
                 frontends: frontends.map(|f| (f.name().to_owned(), f)).collect(),
                 exporters: exporters.map(|e| (e.kind().to_owned(), e)).collect(),
+                cache_importers: cache_importers.map(|i| (i.kind().to_owned(), i)).collect(),
+                cache_exporters: cache_exporters.map(|e| (e.kind().to_owned(), e)).collect(),
                 sessions: parts.sessions,
                 clock: parts.clock,
                 limits: parts.limits,

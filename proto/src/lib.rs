@@ -35,6 +35,7 @@ pub use generated::{
     pb, stack,
 };
 
+pub mod cache_config;
 pub mod oci;
 pub mod platform;
 pub mod reference;

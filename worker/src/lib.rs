@@ -17,6 +17,7 @@ pub mod local_worker;
 pub mod meta;
 pub mod mount;
 pub mod op;
+pub mod remotecache;
 pub mod snapshot;
 pub mod source;
 pub mod state;

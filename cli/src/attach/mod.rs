@@ -1,5 +1,7 @@
 //! The client's side of a build: its folders, secrets, credentials and the places where results go.
 
+mod content;
+mod content_service;
 mod credentials;
 mod file_send;
 mod packets;

@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{
-    Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session, SshAgent,
+    ClientContent, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session,
+    SshAgent,
 };
 
+use super::content::FolderContent;
 use super::credentials::DockerCredentials;
 use super::sink;
 use super::ssh::ClientSocket;
@@ -28,6 +30,8 @@ pub struct SessionParts {
     pub folders: BTreeMap<String, PathBuf>,
     /// Folders of OCI layouts by the name of their store.
     pub layouts: BTreeMap<String, PathBuf>,
+    /// Folders of caches, by the names that requests use.
+    pub caches: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// Sockets of SSH agents by id.
@@ -147,6 +151,17 @@ impl Session for ClientSession {
                 .with_hint(format!("--ssh {id} forwards this user's agent"))
         })?;
         Ok(Box::new(ClientSocket::new(source)))
+    }
+
+    async fn content(&self, store: &str) -> Result<Box<dyn ClientContent>, Failure> {
+        let name = store.strip_prefix("local:").unwrap_or(store);
+        match self.parts.caches.get(name) {
+            Some(folder) => Ok(Box::new(FolderContent::new(folder.clone()))),
+            None => Err(Failure::new(
+                FailureKind::NotFound,
+                format!("no content store {store:?} is offered to this build"),
+            )),
+        }
     }
 
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {

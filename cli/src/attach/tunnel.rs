@@ -8,6 +8,7 @@ use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::Session as _;
 use cooper_engine::server::failure_from_status;
 use cooper_proto::MAX_MESSAGE_BYTES;
+use cooper_proto::content::content_server::ContentServer;
 use cooper_proto::control::BytesMessage;
 use cooper_proto::control::control_client::ControlClient;
 use cooper_proto::filesync::auth_server::AuthServer;
@@ -41,6 +42,9 @@ const METHODS: &[&str] = &[
     "/moby.filesync.v1.FileSend/DiffCopy",
     "/moby.filesync.v1.Auth/Credentials",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/containerd.services.content.v1.Content/Info",
+    "/containerd.services.content.v1.Content/Read",
+    "/containerd.services.content.v1.Content/Write",
     "/grpc.health.v1.Health/Check",
 ];
 
@@ -120,6 +124,9 @@ async fn serve(connection: TunnelIo, session: Arc<ClientSession>, transfers: Tas
         )
         .add_service(FileSendService(services.clone()))
         .add_service(AuthServer::new(services.clone()))
+        .add_service(
+            ContentServer::new(services.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
         .add_service(SecretsServer::new(services))
         .add_service(health)
         .serve_with_incoming(connections)

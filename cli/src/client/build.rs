@@ -49,6 +49,7 @@ impl BuildRequest {
         SessionParts {
             folders: std::mem::take(&mut self.plan.folders),
             layouts: std::mem::take(&mut self.plan.layouts),
+            caches: std::mem::take(&mut self.plan.caches.folders),
             secrets: std::mem::take(&mut self.plan.secrets),
             ssh: std::mem::take(&mut self.plan.ssh),
             variables: std::mem::take(&mut self.variables),

@@ -83,6 +83,8 @@ impl Host {
                 attributes: output.attributes,
             })
             .collect();
+        spec.cache_imports = request.plan.caches.imports;
+        spec.cache_exports = request.plan.caches.exports;
         spec.sessions = vec![id];
         spec.entitlements = request.plan.entitlements;
         let running = self.engine.start(spec)?;

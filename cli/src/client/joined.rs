@@ -3,10 +3,13 @@ use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::Session;
+use cooper_engine::job::CacheSpec;
 use cooper_engine::server::failure_from_status;
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::control::control_client::ControlClient;
-use cooper_proto::control::{Exporter, SolveRequest, StatusRequest};
+use cooper_proto::control::{
+    CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, StatusRequest,
+};
 use futures::{FutureExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -81,6 +84,11 @@ impl Joined {
             frontend_attrs: request.plan.options,
             entitlements: request.plan.entitlements,
             exporters,
+            cache: Some(CacheOptions {
+                imports: entries(request.plan.caches.imports),
+                exports: entries(request.plan.caches.exports),
+                ..CacheOptions::default()
+            }),
             ..SolveRequest::default()
         };
         let status = StatusRequest {
@@ -120,4 +128,12 @@ impl Joined {
             cancel,
         })
     }
+}
+
+fn entries(specs: Vec<CacheSpec>) -> Vec<CacheOptionsEntry> {
+    let entry = |spec: CacheSpec| CacheOptionsEntry {
+        r#type: spec.kind,
+        attrs: spec.attributes,
+    };
+    specs.into_iter().map(entry).collect()
 }

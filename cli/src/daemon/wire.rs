@@ -15,6 +15,7 @@ use cooper_worker::exporter::{
 use cooper_worker::images::ImageStore;
 use cooper_worker::layer::Layers;
 use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
+use cooper_worker::remotecache::{CacheStores, LocalCache, RegistryCache};
 use cooper_worker::snapshot::Durability;
 
 use super::EngineSettings;
@@ -64,12 +65,27 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?
         .map_err(|error| Failure::new(FailureKind::Infrastructure, error.to_string()))?;
     let shared = Arc::new(worker.clone());
+    let caches = CacheStores::new(
+        worker.images(),
+        worker.layers(),
+        worker.image_source(),
+        worker.distribution(),
+        Arc::new(sessions.clone()),
+    );
     let engine = Engine::new(EngineParts {
         worker: Arc::clone(&shared) as Arc<dyn Worker>,
         cache: Arc::new(worker.cache()),
         files: shared,
         frontends: vec![Arc::new(Dockerfile)],
         exporters: exporters(&worker, &sessions),
+        cache_importers: vec![
+            Arc::new(RegistryCache::new(caches.clone())),
+            Arc::new(LocalCache::new(caches.clone())),
+        ],
+        cache_exporters: vec![
+            Arc::new(RegistryCache::new(caches.clone())),
+            Arc::new(LocalCache::new(caches)),
+        ],
         sessions,
         clock: Clock::new(now_ns),
         state: folder.join(ENGINE_FOLDER),

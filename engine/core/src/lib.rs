@@ -6,6 +6,7 @@
 //! * [`model`]: ids and plain data that cross every seam.
 //! * [`patterns`]: ignore patterns and wildcards as Docker's clients know them.
 //! * [`ports`]: the traits that the engine needs from the world.
+//! * [`remotecache`]: caches that live elsewhere.
 //! * [`scheduler`]: a state machine from stimuli to instructions.
 
 // The order of a hash map must not reach bytes, keys or progress.
@@ -16,4 +17,5 @@ pub mod graph;
 pub mod model;
 pub mod patterns;
 pub mod ports;
+pub mod remotecache;
 pub mod scheduler;

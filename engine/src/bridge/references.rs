@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cooper_core::graph::Graph;
-use cooper_core::model::{Failure, FailureKind};
+use cooper_core::model::{Edge, Failure, FailureKind};
 use cooper_core::ports::RefId;
 use cooper_core::scheduler::Answer;
 use cooper_proto::pb;
@@ -17,6 +17,13 @@ pub(crate) struct Reference {
     pub(super) graph: Arc<Graph>,
     /// The answer; who comes first asks, the rest wait, and when the first gives up the next asks.
     pub(super) result: OnceCell<Answer>,
+}
+
+impl Reference {
+    /// The output that is the result; none of an empty definition.
+    pub(crate) fn edge(&self) -> Option<Edge> {
+        self.graph.target.clone()
+    }
 }
 
 /// The results that frontends hold in one build.

@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cooper_core::graph::Graph;
-use cooper_core::model::{Edge, Failure, FailureKind, JobId, RequestId, SessionId};
-use cooper_core::ports::{CacheStore, Worker};
-use cooper_core::scheduler::Answer;
+use cooper_core::model::{Edge, Failure, FailureKind, JobId, RequestId, ResultId, SessionId};
+use cooper_core::ports::{CacheStore, CachedResult, Worker};
+use cooper_core::scheduler::{Answer, EdgeRecord};
 use tokio::sync::{mpsc, oneshot};
 
 use super::perform::World;
 use super::turn::{Command, Turn};
-use super::{Permits, Task, Tasks};
+use super::{Imports, Permits, Task, Tasks};
 use crate::Clock;
 use crate::progress::JobLog;
 
@@ -22,6 +22,8 @@ pub(crate) struct Seat {
     pub(crate) sessions: Vec<SessionId>,
     /// How many of its steps may run at a time.
     pub(crate) steps: Permits,
+    /// The caches that it imports.
+    pub(crate) imports: Option<Imports>,
 }
 
 /// What a driver works with.
@@ -34,10 +36,16 @@ pub(crate) struct DriverParts {
 }
 
 /// The way to ask the one task that owns the scheduler.
-#[derive(Debug)]
 pub(crate) struct Driver {
     commands: mpsc::UnboundedSender<Command>,
     requests: AtomicU64,
+    world: World,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
 }
 
 impl Driver {
@@ -49,11 +57,12 @@ impl Driver {
             cache: parts.cache,
             steps: parts.steps,
         };
-        let turn = Turn::new(world, parts.clock, tasks.clone(), commands.clone());
+        let turn = Turn::new(world.clone(), parts.clock, tasks.clone(), commands.clone());
         let task = tasks.spawn("the driver", turn.run(received));
         let driver = Self {
             commands,
             requests: AtomicU64::new(1),
+            world,
         };
         (driver, task)
     }
@@ -85,6 +94,46 @@ impl Driver {
         let answer = answer.await;
         guard.disarm();
         answer.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// How the keys of results of a build were made, for an export of the cache; see
+    /// [`cooper_core::scheduler::Scheduler::records`].
+    pub(crate) async fn records(&self, job: &JobId, edges: Vec<Edge>) -> Vec<EdgeRecord> {
+        let (reply, answer) = oneshot::channel();
+        let job = job.clone();
+        self.send(Command::Records { job, edges, reply });
+        // Without a driver there is no build any more.
+        answer.await.unwrap_or_default()
+    }
+
+    /// What keys lead to, the best first, and one of it that is there, pinned once for the caller.
+    pub(crate) async fn cached(
+        &self,
+        record: &EdgeRecord,
+        imports: Option<&Imports>,
+    ) -> Result<Option<CachedResult>, Failure> {
+        let imports = imports.filter(|imports| record.scope.as_ref() == Some(&imports.scope));
+        let listed = self.world.results(&record.keys, &record.imported, imports);
+        let listed = listed.await?;
+        let known = record.result.as_ref();
+        let is_known = |cached: &&CachedResult| Some(&cached.result) == known;
+        if let Some(cached) = listed.iter().find(is_known) {
+            // It has a pin for as long as the build is open; the caller gets one more.
+            if self.world.worker.retain(&cached.result).await {
+                return Ok(Some(cached.clone()));
+            }
+        }
+        for cached in listed {
+            if self.world.worker.retain(&cached.result).await {
+                return Ok(Some(cached));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives pins back.
+    pub(crate) async fn release(&self, results: Vec<ResultId>) {
+        self.world.worker.release(results).await;
     }
 
     /// Ends a build: its open requests are abandoned, what only it needed is stopped, and this returns when all of that

@@ -3,12 +3,15 @@ use std::sync::Arc;
 use cooper_core::graph::Vertex;
 use cooper_core::model::{CacheKeyId, Failure, FailureKind, JobId, Pin, ResultId, SessionId};
 use cooper_core::ports::{
-    CacheStore, ContentKeyRequest, Events, KeyQuery, OpOutcome, OpRequest, SourceKeyRequest, Worker,
+    CacheStore, CachedResult, ContentKeyRequest, Events, KeyQuery, LookupAnswer, OpOutcome,
+    OpRequest, SourceKeyRequest, Worker,
 };
-use cooper_core::scheduler::{Work, WorkDone};
+use cooper_core::scheduler::{Work, WorkDone, scoped_op};
+use cooper_proto::Digest;
 use tokio_util::sync::CancellationToken;
 
-use super::Permits;
+use super::imports::merge;
+use super::{Imports, Permits};
 
 /// The world as pieces of work see it.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ pub(super) struct Tools {
     pub(super) sessions: Vec<SessionId>,
     pub(super) events: Events,
     pub(super) cancel: CancellationToken,
+    /// The imported caches of the scope that the work is of.
+    pub(super) imports: Option<Imports>,
     /// How many steps the build that asked first runs at a time.
     pub(super) steps: Permits,
 }
@@ -96,8 +101,14 @@ pub(super) async fn perform(world: World, work: Work, tools: Tools) -> WorkDone 
         Work::SourceKey { vertex, index, pin } => {
             WorkDone::SourceKey(source_key(&world, &vertex, index, pin, tools).await)
         }
-        Work::Lookup { query } => WorkDone::Lookup(world.cache.lookup(&query).await),
-        Work::Results { keys } => WorkDone::Results(results(&world, &keys).await),
+        Work::Lookup { query, scope } => {
+            let imports = tools.imports.as_ref();
+            WorkDone::Lookup(lookup(&world, &query, scope.as_ref(), imports).await)
+        }
+        Work::Results { keys, imported, .. } => {
+            let imports = tools.imports.as_ref();
+            WorkDone::Results(world.results(&keys, &imported, imports).await)
+        }
         Work::Load { result } => WorkDone::Load(world.worker.retain(&result).await),
         Work::ContentKey { result, selectors } => {
             let request = ContentKeyRequest {
@@ -144,15 +155,51 @@ async fn source_key(
         .map_err(|failure| blame(failure, vertex))
 }
 
-async fn results(
+/// Asks our own cache, what was kept for the scope, and the imported caches.
+async fn lookup(
     world: &World,
-    keys: &[CacheKeyId],
-) -> Result<Vec<cooper_core::ports::CachedResult>, Failure> {
-    let mut all = Vec::new();
-    for key in keys {
-        all.extend(world.cache.results(key).await?);
+    query: &KeyQuery,
+    scope: Option<&Digest>,
+    imports: Option<&Imports>,
+) -> Result<LookupAnswer, Failure> {
+    let mut answer = world.cache.lookup(query).await?;
+    if let Some(scope) = scope {
+        let scoped = KeyQuery {
+            op: scoped_op(scope, &query.op),
+            ..query.clone()
+        };
+        merge(&mut answer, world.cache.lookup(&scoped).await?);
     }
-    Ok(all)
+    if let Some(imports) = imports {
+        imports.lookup(query, &mut answer).await;
+    }
+    Ok(answer)
+}
+
+impl World {
+    /// The results under keys: our own, then those kept for the scope, then those of the imported caches.
+    pub(super) async fn results(
+        &self,
+        keys: &[CacheKeyId],
+        imported: &[CacheKeyId],
+        imports: Option<&Imports>,
+    ) -> Result<Vec<CachedResult>, Failure> {
+        let mut all = Vec::new();
+        for key in keys {
+            all.extend(self.cache.results(key).await?);
+        }
+        for key in imported {
+            let kept = self.cache.results(key).await?.into_iter();
+            all.extend(kept.map(|kept| CachedResult {
+                imported: true,
+                ..kept
+            }));
+        }
+        if let Some(imports) = imports {
+            all.extend(imports.results(self.worker.as_ref(), imported).await?);
+        }
+        Ok(all)
+    }
 }
 
 async fn save(

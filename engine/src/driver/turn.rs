@@ -5,14 +5,16 @@ use std::sync::Arc;
 use cooper_core::graph::{Graph, Vertex};
 use cooper_core::model::{Edge, Failure, JobId, RequestId, ResultId, TaskId};
 use cooper_core::ports::OpOutcome;
-use cooper_core::scheduler::{Answer, Instruction, Report, Scheduler, Stimulus, Work, WorkDone};
+use cooper_core::scheduler::{
+    Answer, EdgeRecord, Instruction, Report, Scheduler, Stimulus, Work, WorkDone,
+};
 use cooper_proto::{Digest, pb};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::perform::{Tools, WorkKind, World, perform};
 use super::tasks::{contain, panicked};
-use super::{Seat, Task, Tasks};
+use super::{Imports, Seat, Task, Tasks};
 use crate::Clock;
 use crate::progress::{Audience, JobLog, VertexHead};
 
@@ -31,6 +33,12 @@ pub(super) enum Command {
     },
     /// Nobody waits for an answer any more.
     Abandon { request: RequestId },
+    /// How the keys of a build's results were made is asked for.
+    Records {
+        job: JobId,
+        edges: Vec<Edge>,
+        reply: oneshot::Sender<Vec<EdgeRecord>>,
+    },
     /// A build ends.
     Close {
         job: JobId,
@@ -140,12 +148,14 @@ impl Turn {
                 if let Some(seat) = self.seats.get(&job) {
                     seat.log
                         .announce(graph.vertices.values().map(AsRef::as_ref));
+                    let scope = seat.imports.as_ref().map(|imports| imports.scope.clone());
                     self.answers.insert(request, (job.clone(), reply));
                     self.stimulate(Stimulus::Wanted {
                         request,
                         job,
                         graph,
                         edge,
+                        scope,
                     });
                 }
             }
@@ -153,6 +163,10 @@ impl Turn {
                 if self.answers.contains_key(&request) {
                     self.stimulate(Stimulus::Abandoned { request });
                 }
+            }
+            Command::Records { job, edges, reply } => {
+                let (records, _) = self.scheduler.records(&job, &edges);
+                let _unheard = reply.send(records);
             }
             Command::Close { job, done } => self.close(job, done),
             Command::Done { name, done } => self.done(name, done),
@@ -271,6 +285,7 @@ impl Turn {
             sessions: self.sessions(&jobs),
             events: Arc::<Audience>::clone(&audience),
             cancel: cancel.clone(),
+            imports: self.imports(&work, &jobs),
             steps: jobs
                 .iter()
                 .find_map(|job| self.seats.get(job))
@@ -345,6 +360,23 @@ impl Turn {
                 "releasing results",
                 async move { worker.release(results).await },
             ));
+    }
+
+    /// The imported caches of the scope that work is of: those of a build that wants it, else of any that has them.
+    fn imports(&self, work: &Work, jobs: &[JobId]) -> Option<Imports> {
+        let scope = match work {
+            Work::Lookup { scope, .. } | Work::Results { scope, .. } => scope.as_ref()?,
+            Work::SourceKey { .. }
+            | Work::Run { .. }
+            | Work::Load { .. }
+            | Work::ContentKey { .. }
+            | Work::Save { .. }
+            | Work::Forget { .. } => return None,
+        };
+        let own = jobs.iter().filter_map(|job| self.seats.get(job));
+        let seats = own.chain(self.seats.values());
+        let mut imports = seats.filter_map(|seat| seat.imports.as_ref());
+        imports.find(|imports| imports.scope == *scope).cloned()
     }
 
     fn logs(&self, jobs: &[JobId]) -> Vec<Arc<JobLog>> {

@@ -1,5 +1,7 @@
 //! Sends a build's result where the client wants it: every exporter of a request, each shown as a vertex.
 
+mod cache;
 mod run;
 
+pub(crate) use cache::{CacheExports, Gathered, gather};
 pub(crate) use run::{Export, run_all};

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::Entitlements;
+use super::{CacheSpec, Entitlements};
 use crate::progress::JobLog;
 
 /// A build that is open.
@@ -18,6 +18,8 @@ pub(crate) struct Job {
     pub(crate) log: Arc<JobLog>,
     /// Sessions that answer for it.
     pub(crate) sessions: Vec<SessionId>,
+    /// The caches that it imports.
+    pub(crate) cache_imports: Vec<CacheSpec>,
     /// What it may do.
     pub(crate) entitlements: Entitlements,
     /// Completes when it is to stop.

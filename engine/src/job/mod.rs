@@ -1,6 +1,7 @@
 //! One build, from the request to its record.
 
 mod entitlement;
+mod imports;
 mod job_entry;
 mod outcome;
 mod registry;
@@ -10,7 +11,7 @@ mod spec;
 
 pub use outcome::SolveOutcome;
 pub use running::Running;
-pub use spec::{Build, ExporterSpec, SolveSpec};
+pub use spec::{Build, CacheSpec, ExporterSpec, SolveSpec};
 
 pub(crate) use entitlement::Entitlements;
 pub(crate) use job_entry::{GatewayReturn, Job};

@@ -1,20 +1,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cooper_core::model::{Failure, FailureKind};
+use cooper_core::model::{Edge, Failure, FailureKind};
 use cooper_core::ports::{
     Bridge, ExportPart, ExportResponse, FrontendPart, FrontendRequest, FrontendResult,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::imports::{self, PendingImports};
 use super::{
     Build, Entitlements, ExporterSpec, GatewayReturn, Job, Running, SolveOutcome, SolveSpec,
 };
 use crate::bridge::BuildBridge;
-use crate::driver::{Permits, Seat, contain};
+use crate::driver::{Imports, Permits, Seat, contain};
 use crate::engine::Parts;
-use crate::export::{self, Export};
+use crate::export::{self, CacheExports, Export, Gathered};
 use crate::history::Record;
 use crate::progress::JobLog;
 
@@ -37,6 +38,8 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
     }
     let entitlements = Entitlements::grant(&spec.entitlements, &parts.allowed_entitlements)?;
     let exports = choose_exporters(parts, &spec.exporters)?;
+    let cache_exports = CacheExports::choose(parts, &spec.cache_exports)?;
+    let (imports, pending) = imports::prepare(&spec.cache_imports);
     let _one_at_a_time = parts.jobs.starting();
     if parts.jobs.contains(&spec.job) {
         return Err(Failure::new(
@@ -56,6 +59,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         id: spec.job.clone(),
         log: Arc::clone(&log),
         sessions: spec.sessions.clone(),
+        cache_imports: spec.cache_imports.clone(),
         entitlements,
         cancel: parts.stopping.child_token(),
         gateway,
@@ -68,6 +72,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
             log: Arc::clone(&log),
             sessions: job.sessions.clone(),
             steps: Permits::new(fewest(spec.steps, parts.limits.steps_per_build)),
+            imports: imports.clone(),
         },
     );
     parts.jobs.insert(&job, Arc::clone(&bridge));
@@ -79,10 +84,12 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         bridge,
         spec,
         exports,
+        cache_exports,
+        imports,
     };
     Ok(Running {
         id,
-        task: parts.tasks.spawn("a build", run.finish(returned)),
+        task: parts.tasks.spawn("a build", run.finish(returned, pending)),
         _guard: cancel.clone().drop_guard(),
         cancel,
         log,
@@ -95,16 +102,33 @@ struct Run {
     bridge: Arc<BuildBridge>,
     spec: SolveSpec,
     exports: Vec<Export>,
+    cache_exports: CacheExports,
+    imports: Option<Imports>,
 }
 
 impl Run {
-    async fn finish(self, returned: Option<Returned>) -> SolveOutcome {
+    async fn finish(
+        self,
+        returned: Option<Returned>,
+        pending: Option<PendingImports>,
+    ) -> SolveOutcome {
         let begun_ns = self.parts.clock.now_ns();
         let mut record = Record::begin(&self.spec, begun_ns);
         self.parts.history.begin(record.clone());
-        let result = contain("a build", self.build(returned))
-            .await
-            .and_then(|result| result);
+        let build = async {
+            let reading = async {
+                if let Some(pending) = pending {
+                    pending.read(&self.parts, &self.job).await;
+                }
+                // The build decides when it is over.
+                std::future::pending().await
+            };
+            tokio::select! {
+                result = Box::pin(self.build(returned)) => result,
+                result = reading => result,
+            }
+        };
+        let result = contain("a build", build).await.and_then(|result| result);
         // What the build began is gone before anybody is told that it is over.
         self.parts.driver.close(&self.job.id).await;
         self.job.log.finish();
@@ -123,9 +147,11 @@ impl Run {
         let parts_and_metadata = async {
             let result = self.convert(returned).await?;
             let parts = self.evaluate(&result.parts).await?;
-            Ok((parts, result.metadata))
+            let edges = result.parts.iter().map(|part| self.edge(part));
+            let edges = edges.collect::<Result<Vec<_>, _>>()?;
+            Ok((parts, result.metadata, edges))
         };
-        let (parts, metadata) =
+        let (mut parts, metadata, edges) =
             unless_cancelled(&self.job.cancel, Box::pin(parts_and_metadata)).await?;
         let mut response = ExportResponse::new();
         // A question to the frontend has no other answer than this.
@@ -135,9 +161,45 @@ impl Run {
                 response.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
             }
         }
-        let exported = export::run_all(&self.parts, &self.job, &self.exports, parts, metadata);
-        response.extend(Box::pin(exported).await?);
-        Ok(response)
+        let gathered = self.gather(&mut parts, edges).await?;
+        let finals: Vec<_> = parts
+            .iter()
+            .filter_map(|part| part.result.clone())
+            .collect();
+        let exports = async {
+            let exported = export::run_all(&self.parts, &self.job, &self.exports, parts, metadata);
+            response.extend(Box::pin(exported).await?);
+            if let Some(gathered) = &gathered {
+                let exported = self.cache_exports.run_all(&self.job, gathered, &finals);
+                response.extend(Box::pin(exported).await?);
+            }
+            Ok(response)
+        };
+        let response = exports.await;
+        if let Some(gathered) = gathered {
+            gathered.release(&self.parts).await;
+        }
+        response
+    }
+
+    /// What caches of the build are made of, when any is to be written.
+    async fn gather(
+        &self,
+        parts: &mut [ExportPart],
+        edges: Vec<Option<Edge>>,
+    ) -> Result<Option<Gathered>, Failure> {
+        if !self.cache_exports.any() {
+            return Ok(None);
+        }
+        let all = edges.iter().flatten().cloned().collect();
+        let imports = self.imports.as_ref();
+        let gathered = export::gather(&self.parts, &self.job, imports, all).await?;
+        if self.cache_exports.inline {
+            for part in parts {
+                part.inline_cache = Some(Arc::clone(&gathered.chains));
+            }
+        }
+        Ok(Some(gathered))
     }
 
     async fn convert(&self, returned: Option<Returned>) -> Result<FrontendResult, Failure> {
@@ -174,9 +236,19 @@ impl Run {
             Ok(ExportPart {
                 platform: part.platform.clone(),
                 result: result.filter(|result| !result.is_scratch()),
+                inline_cache: None,
             })
         }))
         .await
+    }
+
+    /// The output that a part of the result is.
+    fn edge(&self, part: &FrontendPart) -> Result<Option<Edge>, Failure> {
+        let reference = part.result.as_ref();
+        let reference = reference.map(|reference| self.bridge.reference(reference));
+        Ok(reference
+            .transpose()?
+            .and_then(|reference| reference.edge()))
     }
 }
 

@@ -14,6 +14,10 @@ pub struct SolveSpec {
     pub build: Build,
     /// Where the result goes; nowhere when empty, and then it is still computed.
     pub exporters: Vec<ExporterSpec>,
+    /// Caches to look into as well.
+    pub cache_imports: Vec<CacheSpec>,
+    /// Caches to write in the end.
+    pub cache_exports: Vec<CacheSpec>,
     /// Sessions that answer for files, secrets and credentials, the best first.
     pub sessions: Vec<SessionId>,
     /// What the build may do beyond the ordinary, such as `network.host`.
@@ -52,6 +56,15 @@ pub struct ExporterSpec {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// A cache that is kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct CacheSpec {
+    /// `registry`, `inline` or `local`.
+    pub kind: String,
+    /// Parity sheet C3.
+    pub attributes: BTreeMap<String, String>,
+}
+
 impl SolveSpec {
     /// A build of a name with nothing but what to build.
     pub fn new(job: JobId, build: Build) -> Self {
@@ -59,6 +72,8 @@ impl SolveSpec {
             job,
             build,
             exporters: Vec::new(),
+            cache_imports: Vec::new(),
+            cache_exports: Vec::new(),
             sessions: Vec::new(),
             entitlements: Vec::new(),
             steps: None,

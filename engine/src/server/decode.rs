@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use cooper_core::model::{Failure, FailureKind, JobId, SessionId};
 use cooper_core::ports::FrontendRequest;
-use cooper_proto::control::{CacheOptions, SolveRequest};
+use cooper_proto::control::{CacheOptions, CacheOptionsEntry, SolveRequest};
 
-use crate::job::{Build, ExporterSpec, SolveSpec};
+use crate::job::{Build, CacheSpec, ExporterSpec, SolveSpec};
 
 /// Newest output format that clients may ask for (parity sheet C1).
 const COMPATIBILITY: i64 = 30;
@@ -55,11 +55,14 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
             attributes: request.exporter_attrs_deprecated,
         });
     }
+    let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
     let sessions = Some(request.session).filter(|id| !id.is_empty());
     Ok(SolveSpec {
         job: JobId(request.r#ref),
         build,
         exporters,
+        cache_imports,
+        cache_exports,
         sessions: sessions.map(SessionId).into_iter().collect(),
         entitlements: request.entitlements,
         steps: None,
@@ -68,7 +71,6 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
 }
 
 fn refuse_unbuilt(request: &SolveRequest) -> Result<(), Failure> {
-    refuse_caches(request.cache.as_ref())?;
     if request.source_policy.is_some() || !request.source_policy_session.is_empty() {
         return Err(Failure::unsupported("a source policy"));
     }
@@ -91,29 +93,28 @@ fn refuse_unbuilt(request: &SolveRequest) -> Result<(), Failure> {
     }
 }
 
-fn refuse_caches(cache: Option<&CacheOptions>) -> Result<(), Failure> {
-    let Some(cache) = cache else { return Ok(()) };
-    if let Some(export) = cache.exports.first() {
-        return Err(Failure::unsupported(format!(
-            "exporting a cache of type {}",
-            export.r#type
-        )));
+/// The caches to import and to export; the old form of the options means registries.
+fn caches(options: CacheOptions) -> (Vec<CacheSpec>, Vec<CacheSpec>) {
+    let named = |reference: String, mut attributes: BTreeMap<String, String>| {
+        attributes.insert("ref".to_owned(), reference);
+        CacheSpec {
+            kind: "registry".to_owned(),
+            attributes,
+        }
+    };
+    let spec = |entry: CacheOptionsEntry| CacheSpec {
+        kind: entry.r#type,
+        attributes: entry.attrs,
+    };
+    let old = options.import_refs_deprecated.into_iter();
+    let old = old.map(|reference| named(reference, BTreeMap::new()));
+    let imports = options.imports.into_iter().map(spec).chain(old).collect();
+    let mut exports: Vec<_> = options.exports.into_iter().map(spec).collect();
+    if !options.export_ref_deprecated.is_empty() {
+        let attributes = options.export_attrs_deprecated;
+        exports.push(named(options.export_ref_deprecated, attributes));
     }
-    if let Some(import) = cache.imports.first() {
-        return Err(Failure::unsupported(format!(
-            "importing a cache of type {}",
-            import.r#type
-        )));
-    }
-    let old = [
-        cache.export_ref_deprecated.is_empty(),
-        cache.import_refs_deprecated.is_empty(),
-        cache.export_attrs_deprecated == BTreeMap::new(),
-    ];
-    if old.contains(&false) {
-        return Err(Failure::unsupported("the old form of cache options"));
-    }
-    Ok(())
+    (imports, exports)
 }
 
 fn invalid(words: &str) -> Failure {
@@ -122,7 +123,7 @@ fn invalid(words: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use cooper_proto::control::{CacheOptionsEntry, Exporter};
+    use cooper_proto::control::Exporter;
     use cooper_proto::pb::Definition;
 
     use super::*;
@@ -176,20 +177,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused_by_name() {
-        let refused = solve(SolveRequest {
+    fn old_cache_options_mean_registries() {
+        let spec = solve(SolveRequest {
             cache: Some(CacheOptions {
-                imports: vec![CacheOptionsEntry {
-                    r#type: "registry".into(),
-                    ..CacheOptionsEntry::default()
-                }],
+                export_ref_deprecated: "host/a".into(),
+                import_refs_deprecated: vec!["host/b".into()],
                 ..CacheOptions::default()
             }),
+            ..SolveRequest::default()
+        })
+        .expect("valid");
+        let [import] = spec.cache_imports.as_slice() else {
+            panic!("one cache is imported");
+        };
+        assert_eq!(
+            (import.kind.as_str(), import.attributes["ref"].as_str()),
+            ("registry", "host/b")
+        );
+        assert_eq!(spec.cache_exports[0].attributes["ref"], "host/a");
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        let refused = solve(SolveRequest {
+            proxy_network: true,
             ..SolveRequest::default()
         });
         assert_eq!(
             refused.expect_err("refused").message,
-            "importing a cache of type registry is not supported yet"
+            "the recording proxy (ProxyNetwork) is not supported yet"
         );
     }
 }

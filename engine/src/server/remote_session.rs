@@ -1,3 +1,4 @@
+mod content;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -6,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{
-    ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir, Session,
+    ChunkSource, ClientContent, Credentials, DirFilter, ExportTarget, ExportTargetRequest,
+    LocalDir, Session,
 };
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::CredentialsRequest;
@@ -17,6 +19,7 @@ use tonic::Code;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 
+use self::content::RemoteContent;
 use self::stream::{Chunks, Conversation, Packets, Upload};
 use super::status::failure_from_status;
 use super::tunnel::refused;
@@ -159,6 +162,13 @@ impl Session for RemoteSession {
         put(&mut metadata, "urlpath", &[path.to_owned()])?;
         let conversation = Conversation::begin(self.channel.clone(), UPLOAD, metadata);
         Ok(Box::new(Upload(conversation.listening())))
+    }
+
+    async fn content(&self, store: &str) -> Result<Box<dyn ClientContent>, Failure> {
+        self.need(content::METHOD)?;
+        let mut metadata = MetadataMap::new();
+        put(&mut metadata, content::STORE, &[store.to_owned()])?;
+        Ok(Box::new(RemoteContent::new(self.channel.clone(), metadata)))
     }
 
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {

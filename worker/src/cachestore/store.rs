@@ -51,6 +51,7 @@ impl PersistentCache {
                 .next()
                 .is_some(),
             inputs_known: inputs_known(&links, query)?,
+            imported: Vec::new(),
         })
     }
 
@@ -67,6 +68,7 @@ impl PersistentCache {
             kept.push(CachedResult {
                 result: ResultId(result.to_owned()),
                 created_ns: created_ns.value(),
+                imported: false,
             });
         }
         kept.sort_by(|a, b| {

@@ -8,7 +8,7 @@ use crate::layer::Compression;
 
 /// What all image exporters are told (parity sheet C2, common image attributes).
 #[derive(Clone, Debug, Default)]
-pub(super) struct ImageAttributes {
+pub(crate) struct ImageAttributes {
     /// The image's names as given, separated by commas.
     pub(super) name: String,
     pub(super) oci_types: Option<bool>,
@@ -40,7 +40,7 @@ impl ImageAttributes {
     /// # Errors
     /// `InvalidInput` for an attribute that is not known or has no value that it can have,
     /// `Unsupported` for what later issues bring.
-    pub(super) fn read(
+    pub(crate) fn read(
         attributes: &BTreeMap<String, String>,
         own: &[&str],
     ) -> Result<Self, Failure> {
@@ -142,7 +142,7 @@ fn flag_or_true(key: &str, value: &str) -> Result<bool, Failure> {
 }
 
 /// What Go's `strconv.ParseBool` reads.
-fn flag(key: &str, value: &str) -> Result<bool, Failure> {
+pub(crate) fn flag(key: &str, value: &str) -> Result<bool, Failure> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -163,7 +163,7 @@ pub(super) fn seconds(key: &str, value: &str) -> Result<Option<i64>, Failure> {
         .map_err(|_| invalid(&format!("invalid {key}: {value:?} is no number of seconds")))
 }
 
-pub(super) fn invalid(message: &str) -> Failure {
+pub(crate) fn invalid(message: &str) -> Failure {
     Failure::new(FailureKind::InvalidInput, message)
 }
 

@@ -124,6 +124,7 @@ impl Fixture {
         let part = |platform: Option<String>| ExportPart {
             platform,
             result: Some(self.result.clone()),
+            inline_cache: None,
         };
         let mut parts: Vec<_> = platforms
             .iter()

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cooper_core::model::Failure;
 use cooper_proto::{
+    cache_config::INLINE_CACHE,
     oci::{self, History, ImageConfig},
     platform,
 };
@@ -28,6 +30,7 @@ pub(super) fn written(
     base: Option<&[u8]>,
     layers: &[LayerFacts],
     epoch: Option<i64>,
+    inline_cache: Option<&[u8]>,
 ) -> Result<Vec<u8>, Failure> {
     let default;
     let config = match config.filter(|config| !config.is_empty()) {
@@ -65,6 +68,11 @@ pub(super) fn written(
     set_created(&mut fields, &history, epoch);
     fields.insert("rootfs".to_owned(), rootfs(layers));
     fields.insert("history".to_owned(), history_value(&history, given)?);
+    // One that the frontend's configuration has is of another image.
+    fields.remove(INLINE_CACHE);
+    if let Some(records) = inline_cache {
+        fields.insert(INLINE_CACHE.to_owned(), STANDARD.encode(records).into());
+    }
     oci::to_json(&fields).map_err(|error| invalid(&error.to_string()))
 }
 
@@ -141,14 +149,14 @@ mod tests {
         let config = br#"{"os":"linux","architecture":"amd64","x":{"b":1,"a":[2,1]},"config":{"Env":["A=<b>&c"],"Cmd":null},"history":[{"created_by":"COPY a b # buildkit","comment":"buildkit.dockerfile.v0"},{"created_by":"CMD","empty_layer":true}],"rootfs":{"type":"layers"}}"#;
         let diff_id = Digest::sha256_of("x");
         assert_eq!(
-            text(written(Some(config), None, &[layer(5)], None).unwrap()),
+            text(written(Some(config), None, &[layer(5)], None, None).unwrap()),
             format!(
                 r#"{{"architecture":"amd64","config":{{"Env":["A=\u003cb\u003e\u0026c"],"Cmd":null}},"created":"1970-01-01T00:00:05Z","history":[{{"created":"1970-01-01T00:00:05Z","created_by":"COPY a b # buildkit","comment":"buildkit.dockerfile.v0"}},{{"created":"1970-01-01T00:00:05Z","created_by":"CMD","empty_layer":true}}],"os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}},"x":{{"b":1,"a":[2,1]}}}}"#
             )
         );
         if platform::host().architecture == "amd64" {
             assert_eq!(
-                text(written(None, None, &[], None).unwrap()),
+                text(written(None, None, &[], None, None).unwrap()),
                 r#"{"architecture":"amd64","config":{"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"WorkingDir":"/"},"created":null,"history":null,"os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#
             );
         }
@@ -157,7 +165,7 @@ mod tests {
     #[test]
     fn an_epoch_clamps_the_time_of_creation() {
         let config = br#"{"os":"linux","architecture":"amd64","created":"2020-01-01T00:00:00Z"}"#;
-        let with = |epoch| text(written(Some(config), None, &[], Some(epoch)).unwrap());
+        let with = |epoch| text(written(Some(config), None, &[], Some(epoch), None).unwrap());
         assert!(with(10).contains(r#""created":"1970-01-01T00:00:10Z""#));
         assert!(with(4_000_000_000).contains(r#""created":"2020-01-01T00:00:00Z""#));
     }
@@ -172,7 +180,7 @@ mod tests {
             "x",
         ] {
             assert!(
-                written(Some(config.as_bytes()), None, &[], None).is_err(),
+                written(Some(config.as_bytes()), None, &[], None, None).is_err(),
                 "{config}"
             );
         }

@@ -3,12 +3,12 @@ use jiff::Timestamp;
 
 /// What an image's configuration must know of one layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LayerFacts {
-    pub(super) diff_id: Digest,
+pub(crate) struct LayerFacts {
+    pub(crate) diff_id: Digest,
     /// What made it.
-    pub(super) description: String,
+    pub(crate) description: String,
     /// When it was made, in nanoseconds since 1970.
-    pub(super) created_ns: u64,
+    pub(crate) created_ns: u64,
 }
 
 const ADDED_COMMENT: &str = "buildkit.exporter.image.v0";
@@ -119,7 +119,7 @@ pub(super) fn epoch_text(epoch: i64) -> String {
 }
 
 /// A time as documents have it: RFC 3339 in UTC, without zeroes at the end of the fraction.
-pub(super) fn time_text(nanoseconds: u64) -> String {
+pub(crate) fn time_text(nanoseconds: u64) -> String {
     Timestamp::from_nanosecond(i128::from(nanoseconds))
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_string()

@@ -215,6 +215,7 @@ fn single(result: &ResultId) -> ExportRequest {
         parts: vec![ExportPart {
             platform: None,
             result: Some(result.clone()),
+            inline_cache: None,
         }],
         metadata: BTreeMap::from([(
             "containerimage.config".to_owned(),
@@ -438,6 +439,7 @@ fn two_platforms(bench: &Bench) -> ExportRequest {
             .map(|id| ExportPart {
                 platform: Some((*id).to_owned()),
                 result: Some(bench.with_file(&shared, &id.replace('/', "-"))),
+                inline_cache: None,
             })
             .collect(),
         metadata,

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use cooper_core::{
     model::{Failure, FailureKind, OpEvent, ResultId, Status},
-    ports::{Events, ExportRequest},
+    ports::{Events, ExportPart, ExportRequest},
 };
 use cooper_proto::{
     Digest,
@@ -20,12 +20,13 @@ use crate::{
     images::{ImageStore, meta_failure},
     layer::{Compression, Existing, FetchLayer, LayerError, Layers, Wanted},
     meta::{LayerId, LayerOrigin},
+    remotecache::inline_records,
     source::layer_failure,
 };
 
 /// Whether layers of images that are still only in their registry are brought here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(crate) enum Absent {
     /// Their bytes are needed.
     Fetch,
     /// Their descriptors suffice.
@@ -33,13 +34,13 @@ pub(super) enum Absent {
 }
 
 /// Makes an image's documents of results and keeps them in the content store.
-pub(super) struct ImageWriter<'a> {
-    pub(super) images: &'a ImageStore,
-    pub(super) layers: &'a Layers,
-    pub(super) fetcher: Arc<dyn FetchLayer>,
-    pub(super) attributes: &'a ImageAttributes,
-    pub(super) absent: Absent,
-    pub(super) events: &'a Events,
+pub(crate) struct ImageWriter<'a> {
+    pub(crate) images: &'a ImageStore,
+    pub(crate) layers: &'a Layers,
+    pub(crate) fetcher: Arc<dyn FetchLayer>,
+    pub(crate) attributes: &'a ImageAttributes,
+    pub(crate) absent: Absent,
+    pub(crate) events: &'a Events,
 }
 
 /// An image whose documents were written.
@@ -63,12 +64,12 @@ pub(super) struct WrittenManifest {
 
 /// A layer of a manifest.
 #[derive(Clone)]
-pub(super) struct WrittenLayer {
-    pub(super) descriptor: Descriptor,
-    pub(super) facts: LayerFacts,
-    pub(super) layer: LayerId,
+pub(crate) struct WrittenLayer {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) facts: LayerFacts,
+    pub(crate) layer: LayerId,
     /// Where it comes from, for one of another image.
-    pub(super) origin: Option<LayerOrigin>,
+    pub(crate) origin: Option<LayerOrigin>,
 }
 
 impl ImageWriter<'_> {
@@ -97,7 +98,8 @@ impl ImageWriter<'_> {
         let layers = self.write_layers(request, &platforms).await?;
         let mut manifests = Vec::with_capacity(platforms.len());
         for (platform, layers) in platforms.iter().zip(layers) {
-            manifests.push(self.write_manifest(platform, layers, metadata)?);
+            let inline = self.inline_cache(request, platform, &layers)?;
+            manifests.push(self.write_manifest(platform, layers, metadata, inline)?);
         }
         if is_map {
             return self.write_index(manifests);
@@ -140,11 +142,7 @@ impl ImageWriter<'_> {
     ) -> Result<Vec<Vec<WrittenLayer>>, Failure> {
         let mut results = Vec::with_capacity(platforms.len());
         for platform in platforms {
-            let mut parts = request.parts.iter();
-            let part = parts.find(|part| match &part.platform {
-                Some(id) => *id == platform.id,
-                None => true,
-            });
+            let part = part_of(request, platform);
             let part =
                 part.ok_or_else(|| invalid(&format!("failed to find ref for ID {}", platform.id)))?;
             results.push(part.result.clone().unwrap_or_else(ResultId::scratch));
@@ -156,7 +154,11 @@ impl ImageWriter<'_> {
         .await
     }
 
-    async fn layers_of(&self, result: &ResultId) -> Result<Vec<WrittenLayer>, Failure> {
+    /// The layers of a result, made as far as they do not exist.
+    ///
+    /// # Errors
+    /// When a layer cannot be read, or its bytes are nowhere.
+    pub(crate) async fn layers_of(&self, result: &ResultId) -> Result<Vec<WrittenLayer>, Failure> {
         let meta = self.layers.snapshots().meta();
         let chain = meta.result(result).map_err(|error| meta_failure(&error))?;
         let chain = Arc::new(chain.layers);
@@ -245,6 +247,7 @@ impl ImageWriter<'_> {
         platform: &ResultPlatform,
         layers: Vec<WrittenLayer>,
         metadata: &BTreeMap<String, Bytes>,
+        inline_cache: Option<Vec<u8>>,
     ) -> Result<WrittenManifest, Failure> {
         let value = |key| platforms::value(metadata, key, Some(platform));
         let epoch = match (self.attributes.epoch, value("source.date.epoch")) {
@@ -261,6 +264,7 @@ impl ImageWriter<'_> {
             value("containerimage.base.config").map(|it| &it[..]),
             &facts,
             epoch,
+            inline_cache.as_deref(),
         )?;
         let oci = self.attributes.uses_oci_types();
         let (manifest_type, config_type) = match oci {
@@ -288,6 +292,24 @@ impl ImageWriter<'_> {
             created,
             layers,
         })
+    }
+
+    /// The records that the platform's configuration gets, when the client wants them there.
+    fn inline_cache(
+        &self,
+        request: &ExportRequest,
+        platform: &ResultPlatform,
+        layers: &[WrittenLayer],
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let part = part_of(request, platform);
+        let Some(chains) = part.and_then(|part| part.inline_cache.as_ref()) else {
+            return Ok(None);
+        };
+        let status = "preparing layers for inline cache";
+        tell(self.events, status, false);
+        let records = inline_records(chains, layers, self.layers);
+        tell(self.events, status, true);
+        records
     }
 
     fn write_index(&self, manifests: Vec<WrittenManifest>) -> Result<WrittenImage, Failure> {
@@ -329,8 +351,16 @@ impl ImageWriter<'_> {
     }
 }
 
+/// The part of a request for a platform.
+fn part_of<'a>(request: &'a ExportRequest, platform: &ResultPlatform) -> Option<&'a ExportPart> {
+    request.parts.iter().find(|part| match &part.platform {
+        Some(id) => *id == platform.id,
+        None => true,
+    })
+}
+
 /// Says that a named part of the work began or is over.
-pub(super) fn tell(events: &Events, status: &str, completed: bool) {
+pub(crate) fn tell(events: &Events, status: &str, completed: bool) {
     events.emit(OpEvent::Status(Status {
         id: status.to_owned(),
         completed,
@@ -343,6 +373,11 @@ fn is_internal(key: &str) -> bool {
     key == "containerd.io/uncompressed"
         || key == "buildkit/createdat"
         || key.starts_with("containerd.io/distribution.source.")
+}
+
+/// The media type of a layer in the other family.
+pub(crate) fn family(known: &str, oci: bool) -> String {
+    layer_type(known, oci, true)
 }
 
 /// The media type that an image of one family has for a layer of any.
@@ -372,7 +407,7 @@ fn created_of(config: &[u8]) -> Option<String> {
     Some(config.get("created")?.as_str()?.to_owned())
 }
 
-pub(super) fn unwritten(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn unwritten(error: impl std::fmt::Display) -> Failure {
     Failure::new(
         FailureKind::Internal,
         format!("an image's document cannot be written: {error}"),

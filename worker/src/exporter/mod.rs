@@ -21,8 +21,11 @@ mod files_tests;
 #[cfg(test)]
 mod image_tests;
 
+pub(crate) use attributes::{ImageAttributes, flag, invalid};
 pub use image::ImageExporter;
 pub use image_archive::{ArchiveExporter, Variant};
+pub(crate) use image_history::time_text;
+pub(crate) use image_writer::{Absent, ImageWriter, WrittenLayer, family, tell, unwritten};
 pub use local::LocalExporter;
 pub use tar::TarExporter;
 pub use whole::Whole;

@@ -129,6 +129,20 @@ impl Layers {
     /// # Errors
     /// When the metadata store fails.
     pub fn declare(&self, origin: LayerOrigin, diff_id: &Digest) -> Result<LayerId, LayerError> {
+        self.declare_made(origin, diff_id, "", None)
+    }
+
+    /// As [`Self::declare`], for a layer of which is known what made it and when, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Self::declare`].
+    pub fn declare_made(
+        &self,
+        origin: LayerOrigin,
+        diff_id: &Digest,
+        description: &str,
+        created_ns: Option<u64>,
+    ) -> Result<LayerId, LayerError> {
         let _one_at_a_time = self.inner.declaring.lock();
         if let Some(known) = self.meta().layer_by_diff_id(diff_id)? {
             let same_blob = known
@@ -148,7 +162,12 @@ impl Layers {
             unpacked: false,
             diff_id: Some(diff_id.clone()),
             origin: Some(origin),
-            ..LayerInfo::new(LayerId::random(), "", 0, now_ns())
+            ..LayerInfo::new(
+                LayerId::random(),
+                description,
+                0,
+                created_ns.unwrap_or_else(now_ns),
+            )
         };
         let id = info.id.clone();
         self.meta().save_layer(info)?;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     content::VerifiedBlob,
+    distribution::RepositoryName,
     images::content_failure,
     layer::FetchLayer,
     meta::{LayerBlob, LayerOrigin},
@@ -36,6 +37,11 @@ pub(super) fn source_text(origin: &Origin, layout_store: Option<&str>) -> String
         Origin::Registry(repository) => format!("{REGISTRY}{}", repository.name()),
         Origin::Layout => format!("{LAYOUT}{}", layout_store.unwrap_or_default()),
     }
+}
+
+/// The same for a repository that was named otherwise than by an image.
+pub(crate) fn registry_source(repository: &RepositoryName) -> String {
+    format!("{REGISTRY}{repository}")
 }
 
 /// The repository that a layer's record names.

@@ -22,6 +22,6 @@ pub use http::HttpSource;
 pub use image::ImageSource;
 pub(crate) use image::layer_failure;
 pub use image_fetch::ImageFetcher;
-pub(crate) use image_fetch::repository_of;
+pub(crate) use image_fetch::{registry_source, repository_of};
 pub use local::LocalSource;
 pub(crate) use oci_layout::Layout;

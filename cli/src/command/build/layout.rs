@@ -42,6 +42,20 @@ pub(super) fn find(text: &str, here: &Path) -> Result<LayoutImage, String> {
     Ok(LayoutImage { folder, digest })
 }
 
+/// The digest of what has exactly this tag in a layout.
+///
+/// # Errors
+/// What is wrong, in words that follow a colon.
+pub(super) fn tagged(folder: &Path, tag: &str) -> Result<Digest, String> {
+    let index = read_index(folder)?;
+    let is_tagged =
+        |entry: &&Descriptor| entry.annotations.get(REF_NAME).map(String::as_str) == Some(tag);
+    let found = index.manifests.iter().find(is_tagged);
+    found
+        .map(|entry| entry.digest.clone())
+        .ok_or_else(|| format!("no digest found for tag {tag}"))
+}
+
 fn read_index(folder: &Path) -> Result<Index, String> {
     let path = folder.join("index.json");
     let shown = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());

@@ -2,6 +2,7 @@
 
 mod advice;
 mod archive;
+mod cache;
 mod call;
 mod context;
 mod csv;
@@ -17,6 +18,7 @@ mod run;
 mod secret;
 mod ssh;
 
+pub use cache::{CacheIndex, Caches};
 pub use context::{ContextFolders, StandardInput, locate};
 pub use error::UsageError;
 pub use flags::{BuildFlags, ProgressMode};

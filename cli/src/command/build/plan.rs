@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_proto::{platform, reference::Reference};
 
+use super::cache::{self, Caches};
 use super::context::ContextFolders;
 use super::error::UsageError;
 use super::flags::BuildFlags;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub entitlements: Vec<String>,
     /// Where the result goes.
     pub outputs: Vec<Output>,
+    /// Caches that are kept elsewhere.
+    pub caches: Caches,
     /// Folders that the session offers, by name.
     pub folders: BTreeMap<String, PathBuf>,
     /// Folders of OCI layouts that the session offers, by the name of their store.
@@ -61,6 +64,7 @@ pub fn plan(
         ssh: ssh::parse(&flags.ssh, around.here, around.variables)?,
         entitlements: entitlements(flags)?,
         outputs: outputs(flags, around)?,
+        caches: cache::parse(&flags.cache_from, &flags.cache_to, around.here)?,
         ..Plan::default()
     };
     plan.folders
@@ -108,19 +112,16 @@ pub fn plan(
 
 fn refuse_unsupported(flags: &BuildFlags) -> Result<(), UsageError> {
     let is_off = |value: &str| matches!(value, "false" | "0" | "disabled=true");
-    let unsupported = if let Some(cache) = flags.cache_from.first() {
-        format!("--cache-from {cache}")
-    } else if let Some(cache) = flags.cache_to.first() {
-        format!("--cache-to {cache}")
-    } else if let Some(attest) = flags.attest.iter().find(|a| !a.contains("disabled=true")) {
-        format!("--attest {attest}")
-    } else if let Some(value) = flags.provenance.as_deref().filter(|v| !is_off(v)) {
-        format!("--provenance={value}")
-    } else if let Some(value) = flags.sbom.as_deref().filter(|v| !is_off(v)) {
-        format!("--sbom={value}")
-    } else {
-        return Ok(());
-    };
+    let unsupported =
+        if let Some(attest) = flags.attest.iter().find(|a| !a.contains("disabled=true")) {
+            format!("--attest {attest}")
+        } else if let Some(value) = flags.provenance.as_deref().filter(|v| !is_off(v)) {
+            format!("--provenance={value}")
+        } else if let Some(value) = flags.sbom.as_deref().filter(|v| !is_off(v)) {
+            format!("--sbom={value}")
+        } else {
+            return Ok(());
+        };
     Err(UsageError::unsupported(unsupported))
 }
 

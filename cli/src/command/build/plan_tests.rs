@@ -168,8 +168,6 @@ fn image_is_kept_here_unless_another_output_is_wished() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for (line, name) in [
-        ("--cache-from=type=gha", "--cache-from type=gha"),
-        ("--cache-to=type=s3", "--cache-to type=s3"),
         ("--attest=type=sbom", "--attest type=sbom"),
         ("--provenance", "--provenance=true"),
         ("--sbom=true", "--sbom=true"),

@@ -139,6 +139,10 @@ async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interr
         flags, environment, ..
     } = work;
     let began = now_ns();
+    let indexes = plan.caches.indexes.clone();
+    for note in &plan.caches.notes {
+        write_error(&format!("note: {note}\n"));
+    }
     let reference = BuildRequest::new_reference();
     let request = BuildRequest {
         reference: reference.clone(),
@@ -167,6 +171,12 @@ async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interr
     };
     write_error(&view.finish(now_ns(), terminal_size()));
     let report = result.and_then(|response| {
+        for index in &indexes {
+            index.write(&response).map_err(|error| {
+                let what = format!("the cache's index cannot be written: {error}");
+                Failure::new(FailureKind::Infrastructure, what)
+            })?;
+        }
         finish(flags, &reference, &response, environment)?;
         Ok(response)
     });

@@ -26,7 +26,7 @@ impl MissReason {
     /// Why an answer holds no key; `None` when it holds one.
     #[must_use]
     pub fn of(answer: &LookupAnswer) -> Option<Self> {
-        if !answer.keys.is_empty() {
+        if answer.matches() {
             return None;
         }
         if !answer.op_known {

@@ -65,6 +65,16 @@ pub struct LookupAnswer {
     pub op_known: bool,
     /// For each input, whether any of its keys links to any record of this op.
     pub inputs_known: Vec<bool>,
+    /// Matching keys of caches that the build imports: what they promise counts in the scope of the build only.
+    pub imported: Vec<CacheKeyId>,
+}
+
+impl LookupAnswer {
+    /// Whether any key matched.
+    #[must_use]
+    pub fn matches(&self) -> bool {
+        !self.keys.is_empty() || !self.imported.is_empty()
+    }
 }
 
 /// A result under a key.
@@ -74,4 +84,6 @@ pub struct CachedResult {
     pub result: ResultId,
     /// When it was saved, in nanoseconds since 1970.
     pub created_ns: u64,
+    /// Whether only an imported cache says that the key leads to it.
+    pub imported: bool,
 }

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Cancelled, Events};
 use crate::model::{Failure, ResultId, SessionId};
+use crate::remotecache::Chains;
 
 /// Makes something for the world out of results: an image, an archive, files.
 #[async_trait]
@@ -54,6 +56,8 @@ pub struct ExportPart {
     pub platform: Option<String>,
     /// The file system, `None` when it is empty.
     pub result: Option<ResultId>,
+    /// The keys and results that led to it, when they are to be written into the image (`type=inline`).
+    pub inline_cache: Option<Arc<Chains>>,
 }
 
 /// What the client is told, such as `containerimage.digest`.

@@ -8,9 +8,11 @@
 
 mod bridge;
 mod cache;
+mod content;
 mod exporter;
 mod files;
 mod frontend;
+mod remote_cache;
 mod session;
 mod source;
 mod worker;
@@ -26,9 +28,14 @@ use crate::model::OpEvent;
 
 pub use bridge::{Bridge, ImageQuery, RefId, ResolveMode, ResolvedImage};
 pub use cache::{CacheStore, CachedResult, InputKey, KeyQuery, LookupAnswer};
+pub use content::{ClientContent, ContentReader, ContentWriter};
 pub use exporter::{ExportPart, ExportRequest, ExportResponse, Exporter};
 pub use files::{FileStat, ReadFileRequest, ResultFiles};
 pub use frontend::{Frontend, FrontendPart, FrontendRequest, FrontendResult};
+pub use remote_cache::{
+    CacheExportRequest, CacheExporter, CacheImportRequest, CacheImporter, CacheMode, ImportedCache,
+    ImportedLayers,
+};
 pub use session::{
     ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir,
     PacketStream, Session, Sessions, SshAgent, SshConnection,

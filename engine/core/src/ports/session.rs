@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_proto::fsutil;
 
+use super::ClientContent;
 use crate::model::{Failure, FailureKind, SessionId};
 
 /// Finds the sessions that are attached now.
@@ -75,6 +76,16 @@ pub trait Session: Send + Sync {
         Err(Failure::unsupported(
             "an upload (http://buildkit-session/) from this client",
         ))
+    }
+
+    /// Opens a store of blobs that the client offers under a name.
+    ///
+    /// # Errors
+    /// `NotFound` when the client offers none of that name; `Unsupported`, as here, for a client that offers none.
+    async fn content(&self, store: &str) -> Result<Box<dyn ClientContent>, Failure> {
+        Err(Failure::unsupported(format!(
+            "the content store {store:?} of this client"
+        )))
     }
 
     /// Opens the place that an export goes to.

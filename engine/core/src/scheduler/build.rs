@@ -21,6 +21,7 @@ impl Scheduler {
         job: JobId,
         graph: &Graph,
         edge: &Edge,
+        scope: Option<&Digest>,
     ) -> Step {
         let job = self.job_number(job);
         let outputs = graph
@@ -41,7 +42,7 @@ impl Scheduler {
             self.answer(request, Err(failure));
             return Ok(());
         }
-        let node = match self.register(job, graph, &edge.vertex) {
+        let node = match self.register(job, graph, &edge.vertex, scope) {
             Ok(node) => node,
             Err(bug) => {
                 let failure = bug.failure(self.trace());
@@ -141,7 +142,13 @@ impl Scheduler {
     }
 
     /// Makes a vertex and all that it stands on known, and says its node.
-    fn register(&mut self, job: JobNumber, graph: &Graph, target: &Digest) -> Step<NodeId> {
+    fn register(
+        &mut self,
+        job: JobNumber,
+        graph: &Graph,
+        target: &Digest,
+        scope: Option<&Digest>,
+    ) -> Step<NodeId> {
         let unsound = || Bug::new("a graph is not in order");
         let last = graph.vertices.get_index_of(target).ok_or_else(unsound)?;
         let mut inputs = vec![None; last + 1];
@@ -168,23 +175,19 @@ impl Scheduler {
             };
             let (_, vertex) = graph.vertices.get_index(index).ok_or_else(unsound)?;
             let inputs: Option<Vec<NodeId>> = positions.into_iter().map(|at| nodes[at]).collect();
-            nodes[index] = Some(self.intern(job, vertex, inputs.ok_or_else(unsound)?)?);
+            let key = NodeKey {
+                vertex: vertex.digest.clone(),
+                ignore_cache: vertex.ignore_cache,
+                scope: scope.cloned(),
+                inputs: inputs.ok_or_else(unsound)?,
+            };
+            nodes[index] = Some(self.intern(job, vertex, key)?);
         }
         nodes[last].ok_or_else(unsound)
     }
 
     /// The node of a vertex: the one that is there, unless another job saw it fail.
-    fn intern(
-        &mut self,
-        job: JobNumber,
-        vertex: &Arc<Vertex>,
-        inputs: Vec<NodeId>,
-    ) -> Step<NodeId> {
-        let key = NodeKey {
-            vertex: vertex.digest.clone(),
-            ignore_cache: vertex.ignore_cache,
-            inputs,
-        };
+    fn intern(&mut self, job: JobNumber, vertex: &Arc<Vertex>, key: NodeKey) -> Step<NodeId> {
         let known = self.interned.get(&key).copied().filter(|id| {
             let node = self.nodes.get(id);
             node.is_some_and(|node| !node.failed || node.jobs.contains_key(&job))

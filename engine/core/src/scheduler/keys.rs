@@ -28,7 +28,11 @@ impl Scheduler {
         if node.of_session {
             let id = key_of_session(&node.maps[next].digest, edge.output);
             let output = self.output_mut(edge)?;
-            output.keys = vec![Key { id, lasting: false }];
+            output.keys = vec![Key {
+                id,
+                lasting: false,
+                imported: false,
+            }];
             output.miss = Some(MissReason::NeverMatches);
             return self.settle_keys(edge);
         }

@@ -8,15 +8,23 @@ use super::machine::{Purpose, Scheduler};
 use super::node::EdgeId;
 use super::state::{Level, Phase, Stage};
 use crate::cachekey::MissReason;
-use crate::model::{Failure, ResultId, TaskId};
+use crate::model::{CacheKeyId, Failure, ResultId, TaskId};
 use crate::ports::CachedResult;
 
 impl Scheduler {
     /// Asks for results under an edge's keys.
     pub(super) fn list(&mut self, edge: EdgeId, stage: Stage) -> Step {
-        let lasting = self.output(edge)?.keys.iter().filter(|key| key.lasting);
-        let keys = lasting.map(|key| key.id.clone()).collect();
-        let task = self.perform(Purpose::Results(edge), Work::Results { keys })?;
+        let of_kind = |imported: bool| -> Step<Vec<CacheKeyId>> {
+            let lasting = self.output(edge)?.keys.iter().filter(|key| key.lasting);
+            let of_kind = lasting.filter(|key| key.imported == imported);
+            Ok(of_kind.map(|key| key.id.clone()).collect())
+        };
+        let work = Work::Results {
+            keys: of_kind(false)?,
+            imported: of_kind(true)?,
+            scope: self.node(edge.node)?.key.scope.clone(),
+        };
+        let task = self.perform(Purpose::Results(edge), work)?;
         self.set_phase(edge, Phase::Listing { stage, task })
     }
 
@@ -33,10 +41,7 @@ impl Scheduler {
             return Ok(());
         }
         match listed {
-            Ok(listed) => {
-                let results = listed.into_iter().map(|cached| cached.result).collect();
-                self.load(edge, stage, results)
-            }
+            Ok(listed) => self.load(edge, stage, listed.into()),
             Err(_) => {
                 self.output_mut(edge)?.miss = Some(MissReason::StoreFailed);
                 self.build_instead(edge, stage)
@@ -45,8 +50,11 @@ impl Scheduler {
     }
 
     /// Tries the first of some results.
-    fn load(&mut self, edge: EdgeId, stage: Stage, mut rest: VecDeque<ResultId>) -> Step {
-        let Some(result) = rest.pop_front() else {
+    fn load(&mut self, edge: EdgeId, stage: Stage, mut rest: VecDeque<CachedResult>) -> Step {
+        let Some(CachedResult {
+            result, imported, ..
+        }) = rest.pop_front()
+        else {
             self.output_mut(edge)?.miss = Some(MissReason::ResultGone);
             return self.build_instead(edge, stage);
         };
@@ -55,7 +63,12 @@ impl Scheduler {
             result: result.clone(),
         };
         let task = self.perform(purpose, work)?;
-        let phase = Phase::Loading { stage, task, rest };
+        let phase = Phase::Loading {
+            stage,
+            task,
+            imported,
+            rest,
+        };
         self.set_phase(edge, phase)
     }
 
@@ -78,8 +91,9 @@ impl Scheduler {
             Phase::Loading {
                 stage,
                 task: asked,
+                imported,
                 rest,
-            } if *asked == task => Some((*stage, rest.clone())),
+            } if *asked == task => Some((*stage, *imported, rest.clone())),
             Phase::Idle
             | Phase::Waiting(_)
             | Phase::Looking { .. }
@@ -91,7 +105,7 @@ impl Scheduler {
             | Phase::Done(_)
             | Phase::Failed(_) => None,
         };
-        let Some((stage, rest)) = loading else {
+        let Some((stage, imported, rest)) = loading else {
             // The vertex ran for the sake of another output meanwhile, or failed.
             if here {
                 self.pins.drop_use(result);
@@ -99,6 +113,10 @@ impl Scheduler {
             return Ok(());
         };
         if here {
+            if imported {
+                // Keys of our own promise something else than what somebody says of this state.
+                self.output_mut(edge)?.keys.retain(|key| key.imported);
+            }
             self.complete(edge, result.clone())?;
             self.tell_cached(edge.node)
         } else {

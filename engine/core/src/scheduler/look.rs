@@ -1,5 +1,7 @@
 //! Asking the store for keys, and what its answers lead to.
 
+use cooper_proto::Digest;
+
 use super::Work;
 use super::bug::{Bug, Step};
 use super::machine::{Purpose, Scheduler};
@@ -8,6 +10,22 @@ use super::state::{Level, Phase, Stage};
 use crate::cachekey::MissReason;
 use crate::model::{CacheKeyId, CacheMap, Failure, TaskId};
 use crate::ports::{InputKey, KeyQuery, LookupAnswer};
+
+/// A key by which an input is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct KnownKey {
+    pub(super) key: InputKey,
+    /// Whether it means something to the store.
+    pub(super) lasting: bool,
+    /// Whether only an imported cache says so.
+    pub(super) imported: bool,
+}
+
+/// The op under which records are kept that hold only if what the caches of a scope claim is true.
+#[must_use]
+pub fn scoped_op(scope: &Digest, op: &Digest) -> Digest {
+    Digest::sha256_of(format!("in the scope {scope}: {op}"))
+}
 
 impl Scheduler {
     /// Asks the store for keys, unless nothing is new since it was asked last.
@@ -24,6 +42,7 @@ impl Scheduler {
         }
         let work = Work::Lookup {
             query: query.clone(),
+            scope: self.node(edge.node)?.key.scope.clone(),
         };
         let task = self.perform(Purpose::Lookup(edge), work)?;
         self.output_mut(edge)?.asked = Some(query);
@@ -40,8 +59,8 @@ impl Scheduler {
             .ok_or_else(|| Bug::at(edge.node, "it has no cache map"))?;
         let inputs = (0..node.inputs.len()).map(|input| {
             let keys = self.input_keys(edge.node, map, input)?;
-            let lasting = keys.into_iter().filter(|(_, lasting)| *lasting);
-            Ok(lasting.map(|(key, _)| key).collect())
+            let lasting = keys.into_iter().filter(|key| key.lasting);
+            Ok(lasting.map(|key| key.key).collect())
         });
         Ok(KeyQuery {
             op: map.digest.clone(),
@@ -50,33 +69,80 @@ impl Scheduler {
         })
     }
 
-    /// The keys by which an input is known, sorted, and whether they mean something to the store.
+    /// What is saved of an edge by one of the node's cache maps. Inputs count by keys of our own; where an input has
+    /// none, the state is an imported cache's claim, and the record is kept apart for builds of the same scope.
+    pub(super) fn saving(&self, edge: EdgeId, map: usize) -> Step<KeyQuery> {
+        let node = self.node(edge.node)?;
+        let mut query = self.query(edge, map)?;
+        let map = node
+            .maps
+            .get(map)
+            .ok_or_else(|| Bug::at(edge.node, "it has no cache map"))?;
+        for (input, keys) in query.inputs.iter_mut().enumerate() {
+            let own = self.own_keys(edge.node, map, input)?;
+            if !own.is_empty() {
+                *keys = own;
+            }
+        }
+        if let Some(scope) = &node.key.scope
+            && self.stands_on_claims(edge.node)?
+        {
+            query.op = scoped_op(scope, &query.op);
+        }
+        Ok(query)
+    }
+
+    /// Whether some input is known by keys of imported caches alone.
+    pub(super) fn stands_on_claims(&self, id: NodeId) -> Step<bool> {
+        let node = self.node(id)?;
+        let Some(map) = node.maps.first() else {
+            return Ok(false);
+        };
+        for input in 0..node.inputs.len() {
+            let keys = self.input_keys(id, map, input)?;
+            if keys.iter().any(|key| key.imported) && self.own_keys(id, map, input)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn own_keys(&self, id: NodeId, map: &CacheMap, input: usize) -> Step<Vec<InputKey>> {
+        let keys = self.input_keys(id, map, input)?.into_iter();
+        let own = keys.filter(|key| key.lasting && !key.imported);
+        Ok(own.map(|key| key.key).collect())
+    }
+
+    /// The keys by which an input is known, sorted.
     pub(super) fn input_keys(
         &self,
         id: NodeId,
         map: &CacheMap,
         input: usize,
-    ) -> Step<Vec<(InputKey, bool)>> {
+    ) -> Step<Vec<KnownKey>> {
         let node = self.node(id)?;
         let selector = map
             .inputs
             .get(input)
             .and_then(|rule| rule.selector.as_ref());
         let of_state = self.output(node.inputs[input])?.keys.iter().map(|key| {
-            let (key, lasting) = (key.id.clone(), key.lasting);
-            let selector = selector.cloned();
-            (InputKey { key, selector }, lasting)
+            let (lasting, imported) = (key.lasting, key.imported);
+            let (key, selector) = (key.id.clone(), selector.cloned());
+            KnownKey {
+                key: InputKey { key, selector },
+                lasting,
+                imported,
+            }
         });
         let mut keys: Vec<_> = of_state.collect();
         if let Content::Known(digest) = &node.contents[input] {
             let key = CacheKeyId(digest.clone());
-            keys.push((
-                InputKey {
-                    key,
-                    selector: None,
-                },
-                true,
-            ));
+            let selector = None;
+            keys.push(KnownKey {
+                key: InputKey { key, selector },
+                lasting: true,
+                imported: false,
+            });
         }
         keys.sort();
         keys.dedup();
@@ -96,7 +162,7 @@ impl Scheduler {
             return Ok(());
         }
         match answer {
-            Ok(answer) if !answer.keys.is_empty() => self.key_matched(edge, stage, &answer)?,
+            Ok(answer) if answer.matches() => self.key_matched(edge, stage, &answer)?,
             Ok(answer) => {
                 self.output_mut(edge)?.miss = MissReason::of(&answer);
                 if stage == Stage::Fast {
@@ -117,11 +183,14 @@ impl Scheduler {
 
     fn key_matched(&mut self, edge: EdgeId, stage: Stage, answer: &LookupAnswer) -> Step {
         let output = self.output_mut(edge)?;
-        let matched = answer.keys.iter().map(|id| Key {
+        let key = |id: &CacheKeyId, imported| Key {
             id: id.clone(),
             lasting: true,
-        });
-        output.keys.extend(matched);
+            imported,
+        };
+        let own = answer.keys.iter().map(|id| key(id, false));
+        let imported = answer.imported.iter().map(|id| key(id, true));
+        output.keys.extend(own.chain(imported));
         output.keys.sort();
         output.keys.dedup();
         output.miss = None;
@@ -143,7 +212,15 @@ impl Scheduler {
         let Some(query) = self.output(edge)?.asked.clone() else {
             return Ok(());
         };
-        if query.inputs.iter().any(|keys| keys.len() > 1) {
+        // Two keys of which one is imported name the same state only if the imported cache is right.
+        let mut imported = false;
+        if let Some(map) = self.node(edge.node)?.maps.first() {
+            for input in 0..query.inputs.len() {
+                let keys = self.input_keys(edge.node, map, input)?;
+                imported |= keys.iter().any(|key| key.imported);
+            }
+        }
+        if !imported && query.inputs.iter().any(|keys| keys.len() > 1) {
             let records = vec![(query, None)];
             self.perform(Purpose::Links(edge.node), Work::Save { records })?;
         }

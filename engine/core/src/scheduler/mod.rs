@@ -6,6 +6,7 @@
 //! * `want`, `advance`: who wants how much of whom, and what an edge does next.
 //! * `keys`, `contents`, `look`: where keys come from and what they lead to.
 //! * `load`, `run`: a cached result, an execution.
+//! * `records`: what a cache export is told.
 //! * `fail`, `tell`, `pins`: failures, reports, results in use.
 //! * `check`, `fault`, `bug`: invariants, and what happens when one does not hold.
 
@@ -25,6 +26,7 @@ mod fail;
 mod keys;
 mod load;
 mod look;
+mod records;
 mod run;
 mod tell;
 mod want;
@@ -35,8 +37,10 @@ mod fault;
 mod node;
 mod pins;
 
+pub use look::scoped_op;
 pub use machine::Scheduler;
 pub use protocol::{Answer, Instruction, Report, Stimulus, Work, WorkDone};
+pub use records::{EdgeInput, EdgeRecord};
 
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,8 @@ pub(super) struct EdgeId {
 pub(super) struct NodeKey {
     pub(super) vertex: Digest,
     pub(super) ignore_cache: bool,
+    /// The imported caches that may serve it.
+    pub(super) scope: Option<Digest>,
     pub(super) inputs: Vec<NodeId>,
 }
 
@@ -82,6 +84,9 @@ pub(super) struct Key {
     pub(super) id: CacheKeyId,
     /// Whether it means something to the store and to later builds.
     pub(super) lasting: bool,
+    /// Whether only an imported cache says that it names the state. Nothing is saved that would make it known by a
+    /// key of our own.
+    pub(super) imported: bool,
 }
 
 /// A job's interest in a node.

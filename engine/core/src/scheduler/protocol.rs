@@ -32,6 +32,9 @@ pub enum Stimulus {
         graph: Arc<Graph>,
         /// The output.
         edge: Edge,
+        /// The caches that the job imports, by a name for all of them together. Work is shared between jobs of the
+        /// same scope, so that what an imported cache claims reaches only who asked for it.
+        scope: Option<Digest>,
     },
     /// A request is no longer of interest. It is still answered, with a `Cancelled` failure.
     Abandoned {
@@ -115,11 +118,17 @@ pub enum Work {
     Lookup {
         /// The question.
         query: KeyQuery,
+        /// The imported caches to ask as well.
+        scope: Option<Digest>,
     },
     /// List the results under keys, those of the first key first.
     Results {
         /// The keys.
         keys: Vec<CacheKeyId>,
+        /// Keys that an imported cache gave; their results come last.
+        imported: Vec<CacheKeyId>,
+        /// The imported caches.
+        scope: Option<Digest>,
     },
     /// Pin a result that a cache record named (`Worker::retain`).
     Load {

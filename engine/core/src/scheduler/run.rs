@@ -4,6 +4,7 @@ use cooper_proto::Digest;
 
 use super::Work;
 use super::bug::{Bug, Step};
+use super::look::KnownKey;
 use super::machine::{Purpose, Scheduler};
 use super::node::{EdgeId, Key, NodeId, Run};
 use super::state::{Level, Phase, Stage};
@@ -137,7 +138,8 @@ impl Scheduler {
             };
             let keys = self.input_keys(a, map_a, input)?;
             let others = self.input_keys(b, map_b, input)?;
-            if !keys.iter().any(|key| others.binary_search(key).is_ok()) {
+            let shared = |key: &KnownKey| others.iter().any(|other| other.key == key.key);
+            if !keys.iter().any(shared) {
                 return Ok(false);
             }
         }
@@ -152,8 +154,8 @@ impl Scheduler {
             if node.inputs.is_empty() {
                 keys.push((map.digest.clone(), None));
             } else {
-                for (key, _) in self.input_keys(id, map, 0)? {
-                    keys.push((map.digest.clone(), Some(key)));
+                for known in self.input_keys(id, map, 0)? {
+                    keys.push((map.digest.clone(), Some(known.key)));
                 }
             }
         }
@@ -249,7 +251,7 @@ impl Scheduler {
             self.set_phase(edge, Phase::Saving)?;
             kept.push(Some(result.clone()));
             for map in 0..self.node(id)?.maps.len() {
-                let query = self.query(edge, map)?;
+                let query = self.saving(edge, map)?;
                 let reachable = query.inputs.iter().all(|keys| !keys.is_empty());
                 match &mut records {
                     Some(records) if reachable => records.push((query, Some(result.clone()))),
@@ -287,6 +289,7 @@ impl Scheduler {
         self.node_mut(id)?.run = Run::Over;
         let maps = self.node(id)?.maps.len().max(1);
         let mut saved = saved.chunks(maps);
+        let imported = self.stands_on_claims(id)?;
         let mut miss = None;
         for (edge, result) in self.edges_of(id)?.zip(results) {
             let Some(result) = result else {
@@ -298,6 +301,7 @@ impl Scheduler {
                     .map(|id| Key {
                         id: id.clone(),
                         lasting: true,
+                        imported,
                     })
                     .collect(),
                 None => Vec::new(),
@@ -308,6 +312,7 @@ impl Scheduler {
                 output.keys.push(Key {
                     id: key_of_run(edge),
                     lasting: false,
+                    imported: false,
                 });
             }
             output.keys.sort();

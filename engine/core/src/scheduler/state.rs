@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::model::{Failure, ResultId, TaskId};
+use crate::ports::CachedResult;
 
 /// How much of an edge is wanted, or can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,8 +88,10 @@ pub(super) enum Phase {
         stage: Stage,
         /// The pinning.
         task: TaskId,
+        /// Whether it is an imported cache's.
+        imported: bool,
         /// What to try when it is gone.
-        rest: VecDeque<ResultId>,
+        rest: VecDeque<CachedResult>,
     },
     /// All inputs are built and no key matched: the vertex runs, is stopping, or another runs it for this one.
     Running,

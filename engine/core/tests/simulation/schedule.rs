@@ -252,6 +252,7 @@ impl Schedule {
             job: JobId(job.to_string()),
             graph: asking.build.graph.clone(),
             edge: edge.clone(),
+            scope: None,
         };
         if asking.to_want > 0 {
             self.plan_in(Event::Want(job));

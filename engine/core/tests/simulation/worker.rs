@@ -110,10 +110,10 @@ impl Worker {
             Work::SourceKey { vertex, index, pin } => {
                 WorkDone::SourceKey(self.source_key(vertex, *index, pin.as_ref(), rng))
             }
-            Work::Lookup { query } => {
+            Work::Lookup { query, .. } => {
                 WorkDone::Lookup(self.or_trouble(rng, |store| store.lookup_now(query)))
             }
-            Work::Results { keys } => WorkDone::Results(self.or_trouble(rng, |store| {
+            Work::Results { keys, .. } => WorkDone::Results(self.or_trouble(rng, |store| {
                 keys.iter().flat_map(|key| store.results_now(key)).collect()
             })),
             Work::Load { result } => WorkDone::Load(match self.results.get_mut(result) {

@@ -6,9 +6,9 @@ use cooper_core::ports::{Bridge, FrontendPart, FrontendRequest, FrontendResult, 
 use cooper_proto::apicaps::ApiCap;
 use cooper_proto::frontend::llb_bridge_server::LlbBridge;
 use cooper_proto::frontend::{
-    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
-    NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
-    ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
+    CacheOptionsEntry, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest,
+    InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse,
+    ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
     ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
     ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse,
     SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{convert, source_meta};
 use crate::Engine;
-use crate::job::{Open, ask_frontend};
+use crate::job::{CacheSpec, Open, ask_frontend};
 use crate::server::control::worker_record;
 use crate::server::status::{failure_from_rpc, status_from_failure};
 
@@ -82,8 +82,17 @@ impl GatewayService {
 
     async fn solved(&self, open: &Open, request: &SolveRequest) -> Result<FrontendResult, Failure> {
         let (job, bridge) = open;
-        if !request.cache_imports.is_empty() {
-            return Err(Failure::unsupported("importing a cache"));
+        // The caches of the build's own request serve all its results already.
+        let is_known = |entry: &&CacheOptionsEntry| {
+            let same =
+                |spec: &CacheSpec| spec.kind == entry.r#type && spec.attributes == entry.attrs;
+            job.cache_imports.iter().any(same)
+        };
+        if let Some(other) = request.cache_imports.iter().find(|it| !is_known(it)) {
+            let kind = &other.r#type;
+            return Err(Failure::unsupported(format!(
+                "importing a cache (type {kind}) that the build's own request does not name"
+            )));
         }
         if !request.source_policies.is_empty() {
             return Err(Failure::unsupported("a source policy"));

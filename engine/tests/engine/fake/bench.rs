@@ -48,6 +48,8 @@ impl Bench {
             cache: Arc::new(FakeCache::default()),
             files: Arc::<FakeFiles>::clone(&files),
             frontends: setup.frontends,
+            cache_importers: Vec::new(),
+            cache_exporters: Vec::new(),
             exporters: setup.exporters,
             sessions,
             // Each look at the clock is a second later.

@@ -55,6 +55,7 @@ impl State {
             keys,
             op_known: self.ops.contains(&query.op),
             inputs_known: found.iter().map(|keys| !keys.is_empty()).collect(),
+            imported: Vec::new(),
         }
     }
 }
@@ -75,6 +76,7 @@ impl CacheStore for FakeCache {
         let cached = |result: &ResultId| CachedResult {
             result: result.clone(),
             created_ns: 1,
+            imported: false,
         };
         Ok(results.map(cached).collect())
     }

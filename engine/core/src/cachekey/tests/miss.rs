@@ -7,6 +7,7 @@ fn answer(op_known: bool, inputs_known: &[bool]) -> LookupAnswer {
         keys: Vec::new(),
         op_known,
         inputs_known: inputs_known.to_vec(),
+        imported: Vec::new(),
     }
 }
 

@@ -62,6 +62,7 @@ impl Records {
             inputs_known: (0..query.inputs.len())
                 .map(|position| !self.reached(query, position).is_empty())
                 .collect(),
+            imported: Vec::new(),
         }
     }
 
@@ -105,6 +106,7 @@ impl Records {
             let cached = CachedResult {
                 result: result.clone(),
                 created_ns: self.saves,
+                imported: false,
             };
             results.insert(0, cached);
         }

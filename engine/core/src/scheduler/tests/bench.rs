@@ -180,6 +180,7 @@ impl Bench {
             job: JobId(job.to_owned()),
             graph: Arc::clone(graph),
             edge: edge.clone(),
+            scope: None,
         });
         self.asked
     }
@@ -294,8 +295,8 @@ impl Bench {
                 self.resolved.push(format!("{} {index}", vertex.name));
                 WorkDone::SourceKey(self.source_key(&vertex.name, index))
             }
-            Work::Lookup { query } => WorkDone::Lookup(Ok(self.store.lookup_now(&query))),
-            Work::Results { keys } => {
+            Work::Lookup { query, .. } => WorkDone::Lookup(Ok(self.store.lookup_now(&query))),
+            Work::Results { keys, .. } => {
                 let results = keys.iter().flat_map(|key| self.store.results_now(key));
                 WorkDone::Results(Ok(results.collect()))
             }

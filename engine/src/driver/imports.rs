@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use cooper_core::model::{CacheKeyId, Failure};
+use cooper_core::ports::{CachedResult, ImportedLayers, KeyQuery, LookupAnswer, Worker};
+use cooper_core::remotecache::Imported;
+use cooper_proto::Digest;
+use tokio::sync::watch;
+
+/// The caches that a build imports. They are read while the build begins; who asks them waits until that is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Imports {
+    /// A name for all of them together.
+    pub(crate) scope: Digest,
+    sources: watch::Receiver<Option<Arc<Vec<ImportSource>>>>,
+}
+
+/// Where the caches go once they were read. Dropped before, there are none.
+pub(crate) type ImportsReady = watch::Sender<Option<Arc<Vec<ImportSource>>>>;
+
+/// One cache that was read.
+pub(crate) struct ImportSource {
+    pub(crate) index: Imported,
+    pub(crate) layers: Arc<dyn ImportedLayers>,
+}
+
+impl std::fmt::Debug for ImportSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImportSource")
+            .field("keys", &self.index.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Imports {
+    /// Caches that are still to be read.
+    pub(crate) fn new(scope: Digest) -> (Self, ImportsReady) {
+        let (ready, sources) = watch::channel(None);
+        (Self { scope, sources }, ready)
+    }
+
+    async fn sources(&self) -> Arc<Vec<ImportSource>> {
+        let mut sources = self.sources.clone();
+        match sources.wait_for(Option::is_some).await {
+            Ok(sources) => sources.clone().unwrap_or_default(),
+            // Whoever read them gave up.
+            Err(_) => Arc::default(),
+        }
+    }
+
+    /// Adds what the caches know to an answer.
+    pub(super) async fn lookup(&self, query: &KeyQuery, answer: &mut LookupAnswer) {
+        for source in self.sources().await.iter() {
+            merge(answer, source.index.lookup(query));
+        }
+    }
+
+    /// The results that the caches have under keys, as results of the worker whose bytes are still elsewhere.
+    pub(super) async fn results(
+        &self,
+        worker: &dyn Worker,
+        keys: &[CacheKeyId],
+    ) -> Result<Vec<CachedResult>, Failure> {
+        let mut all = Vec::new();
+        for source in self.sources().await.iter() {
+            for told in keys.iter().flat_map(|key| source.index.results(key)) {
+                let Some(result) = source.layers.compose(&told.blobs).await? else {
+                    continue;
+                };
+                // Whoever takes it pins it.
+                worker.release(vec![result.clone()]).await;
+                all.push(CachedResult {
+                    result,
+                    created_ns: nanoseconds(&told.created_at),
+                    imported: true,
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Adds an answer of a cache whose keys hold for one scope only.
+pub(super) fn merge(answer: &mut LookupAnswer, other: LookupAnswer) {
+    answer.op_known |= other.op_known;
+    for (known, also) in answer.inputs_known.iter_mut().zip(other.inputs_known) {
+        *known |= also;
+    }
+    answer.imported.extend(other.keys);
+    answer.imported.extend(other.imported);
+    answer.imported.sort();
+    answer.imported.dedup();
+}
+
+/// A time as RFC 3339 has it; 0 for what is none.
+fn nanoseconds(text: &str) -> u64 {
+    let time = text.parse::<jiff::Timestamp>().ok();
+    time.and_then(|time| u64::try_from(time.as_nanosecond()).ok())
+        .unwrap_or_default()
+}
