@@ -9,9 +9,13 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cooper_worker::exec::{Container, ExitStatus, Filter, RunnerProgram, Template, User};
+use cooper_worker::cgroup::StepCgroup;
+use cooper_worker::exec::{
+    Container, ExitStatus, Filter, Permissions, RunnerProgram, Template, User,
+};
 use cooper_worker::mount::{DetachedMount, OverlayMount, Upper};
 
 const ROUNDS: usize = 300;
@@ -89,6 +93,12 @@ fn run(runtime: &tokio::runtime::Runtime, program: &RunnerProgram, root: Detache
         mounts: Vec::new(),
         stages: Vec::new(),
         filter: Some(Filter::default_profile()),
+        network: None,
+        cgroup: Arc::new(StepCgroup::default()),
+        permissions: Permissions {
+            host_network: true,
+            ..Permissions::default()
+        },
     };
     let ended = runtime.block_on(container.run(program, |_, _| {}, std::future::pending()));
     assert_eq!(ended.unwrap(), ExitStatus::Exited(0));

@@ -1,6 +1,7 @@
 //! Doing one op on one machine: sources, exec, mounts, snapshots, content, the persisted cache, exporters.
 
 pub mod cachestore;
+pub mod cgroup;
 pub mod checksum;
 pub mod clock;
 pub mod confine;
@@ -16,6 +17,7 @@ pub mod limits;
 pub mod local_worker;
 pub mod meta;
 pub mod mount;
+pub mod network;
 pub mod op;
 pub mod remotecache;
 pub mod snapshot;

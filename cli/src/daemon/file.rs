@@ -114,6 +114,8 @@ pub(super) struct OciTable {
     #[serde(rename = "max-parallelism")]
     pub(super) max_parallelism: Option<usize>,
     pub(super) gc: Option<bool>,
+    #[serde(rename = "defaultCgroupParent")]
+    pub(super) default_cgroup_parent: String,
     #[serde(flatten)]
     pub(super) others: BTreeMap<String, toml::Value>,
 }
@@ -144,7 +146,6 @@ pub(super) const UNBUILT_WORKER_KEYS: &[&str] = &[
     "bridgeSubnet",
     "binary",
     "proxySnapshotterPath",
-    "defaultCgroupParent",
     "stargzSnapshotter",
     "apparmor-profile",
     "selinux",
@@ -161,6 +162,7 @@ pub(super) const CONTAINERD_KEYS: &[&str] = &[
     "networkMode",
     "max-parallelism",
     "gc",
+    "defaultCgroupParent",
 ];
 
 #[derive(Debug, Default, Deserialize)]

@@ -164,6 +164,7 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
     Ok(EngineSettings {
         entitlements,
         max_parallelism: parallelism,
+        cgroup_parent: file.worker.oci.default_cgroup_parent.clone(),
         distribution,
         labels,
         history_entries: history.and_then(|h| h.max_entries),

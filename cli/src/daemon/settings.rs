@@ -11,6 +11,8 @@ pub struct EngineSettings {
     pub entitlements: BTreeSet<String>,
     /// Steps of all builds that run at the same time; the engine's default when `None`.
     pub max_parallelism: Option<NonZeroUsize>,
+    /// Control group that steps are put below when they name none; empty for the engine's own.
+    pub cgroup_parent: String,
     /// How registries are reached.
     pub distribution: DistributionConfig,
     /// Labels of the worker.

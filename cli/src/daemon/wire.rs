@@ -56,6 +56,7 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         registries: settings.distribution,
         durability: Durability::PowerLoss,
         sessions: Arc::new(sessions.clone()),
+        cgroup_parent: settings.cgroup_parent,
         runner: RunnerProgram::this_executable().map_err(|error| runner_missing(&error))?,
     };
     // Opening repairs what an earlier process left, which reads and writes disks.

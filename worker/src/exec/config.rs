@@ -66,6 +66,12 @@ pub struct Capabilities {
     pub effective: Vec<String>,
     /// What can be put in force.
     pub permitted: Vec<String>,
+    /// What programs that ask for it keep; empty but for steps that are hardly kept from the machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inheritable: Vec<String>,
+    /// What every program keeps; as `inheritable`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ambient: Vec<String>,
 }
 
 /// One limit as `setrlimit` has it.
@@ -114,6 +120,12 @@ pub struct ConfigMount {
 pub struct Linux {
     /// What the container has for itself.
     pub namespaces: Vec<Namespace>,
+    /// Devices beside those that every container has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// What of the machine it may use.
+    #[serde(default)]
+    pub resources: Resources,
     /// Paths that look empty inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masked_paths: Vec<PathBuf>,
@@ -122,13 +134,69 @@ pub struct Linux {
     pub readonly_paths: Vec<PathBuf>,
 }
 
+/// A device that is made in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Device {
+    /// Absolute path inside, below `/dev`.
+    pub path: PathBuf,
+    /// `c` for one of characters, `b` for one of blocks.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its driver's number.
+    pub major: u32,
+    /// Its number with the driver.
+    pub minor: u32,
+    /// Permission bits; `0o666` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_mode: Option<u32>,
+    /// Owner.
+    #[serde(default)]
+    pub uid: u32,
+    /// Group.
+    #[serde(default)]
+    pub gid: u32,
+}
+
+/// What of the machine a container may use. Limits of memory and CPU are kept by its control groups from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// Which devices: the first entry refuses all, the others allow some. Without any, all may be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceAccess>,
+}
+
+/// One rule about devices. What is absent means all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeviceAccess {
+    /// Whether it allows or refuses.
+    pub allow: bool,
+    /// `c` or `b`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Driver's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub major: Option<u32>,
+    /// Number with the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minor: Option<u32>,
+    /// Of `r`, `w` and `m` (make).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
+}
+
 /// One namespace that the container has for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
     /// Which one.
     #[serde(rename = "type")]
     pub kind: NamespaceKind,
+    /// One that exists already and is joined. Our own runner is given a descriptor instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
 }
 
 /// The kinds of namespaces that we know.

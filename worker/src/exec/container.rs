@@ -5,12 +5,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 use super::config::{Config, ConfigMount};
+use super::device_rules::kernel_rules;
+use super::permissions::Permissions;
 use super::program::{Streams, receiver};
 use super::protocol::{
     FailureCause, HELPER_NAME, Launch, LaunchInput, LaunchSource, Report, in_memory, read_value,
@@ -18,6 +21,7 @@ use super::protocol::{
 };
 use super::seccomp::Filter;
 use super::streams::CHUNK;
+use crate::cgroup::StepCgroup;
 use crate::mount::{DetachedMount, MountError};
 
 /// The program that helpers are started from: our own, which calls
@@ -74,6 +78,12 @@ pub struct Container {
     pub stages: Vec<DetachedMount>,
     /// The filter of system calls.
     pub filter: Option<&'static Filter>,
+    /// The network namespace, for a configuration that joins one.
+    pub network: Option<OwnedFd>,
+    /// Control groups to join.
+    pub cgroup: Arc<StepCgroup>,
+    /// What it may have beyond the ordinary. It does not run with more.
+    pub permissions: Permissions,
 }
 
 /// Content mounted into a container.
@@ -105,6 +115,8 @@ pub enum ExitStatus {
     Signaled(i32),
     /// We were told to stop it.
     Cancelled,
+    /// The kernel killed one of its processes for want of memory, and it ended with this code.
+    OutOfMemory(i32),
 }
 
 /// Where a program wrote to.
@@ -127,6 +139,9 @@ pub enum RunError {
         /// What was wrong.
         message: String,
     },
+    /// It would have more than it is permitted.
+    #[error("{0} is not allowed")]
+    Denied(&'static str),
     /// The machine did not let us.
     #[error("cannot set the container up: {step}: {message}")]
     Machine {
@@ -155,6 +170,8 @@ impl Container {
         output: impl Fn(Output, Bytes),
         cancelled: impl Future<Output = ()>,
     ) -> Result<ExitStatus, RunError> {
+        self.permissions.check(&self)?;
+        let cgroup = Arc::clone(&self.cgroup);
         let path = program.path();
         let started = tokio::task::spawn_blocking(move || self.start(&path, None));
         let Helper {
@@ -189,7 +206,17 @@ impl Container {
         };
         let report = read_value(json.as_slice())?
             .ok_or_else(|| io::Error::other("it ended without a report"))?;
-        outcome(report, was_cancelled)
+        let status = outcome(report, was_cancelled)?;
+        let killed_code = match status {
+            ExitStatus::Exited(code) if code != 0 => Some(code),
+            ExitStatus::Signaled(signal) => Some(128 + signal),
+            _ => None,
+        };
+        // Reads and removes groups: file operations that never wait.
+        Ok(match killed_code {
+            Some(code) if cgroup.ran_out_of_memory() => ExitStatus::OutOfMemory(code),
+            _ => status,
+        })
     }
 
     /// Starts the helper and gives it all that it needs; our own handles are dropped. With streams the program is talked
@@ -199,6 +226,7 @@ impl Container {
         program: &Path,
         streams: Option<&Streams>,
     ) -> Result<Helper, io::Error> {
+        let guards_devices_by_mounts = !self.restrict_devices();
         let sources = self.take_sources();
         let filter = self
             .filter
@@ -217,6 +245,9 @@ impl Container {
                 .iter()
                 .map(|stage| send(stage.as_fd()))
                 .collect(),
+            cgroup_fds: self.cgroup.join_files().map(&mut send).collect(),
+            network_fd: self.network.as_ref().map(|network| send(network.as_fd())),
+            guards_devices_by_mounts,
             sources: sources
                 .iter()
                 .map(|source| match source {
@@ -235,6 +266,20 @@ impl Container {
         let helper = spawn(program)?;
         send_launch(&helper.socket, &launch, &fds)?;
         Ok(helper)
+    }
+
+    /// Whether the container's control group keeps it from the machine's devices, or nothing has to.
+    fn restrict_devices(&self) -> bool {
+        let Some(rules) = kernel_rules(&self.config.linux.resources.devices) else {
+            return true;
+        };
+        match self.cgroup.restrict_devices(&rules) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, "mounts keep a step from the machine's devices; no control group can");
+                false
+            }
+        }
     }
 
     /// Moves the mounts with content into the configuration, as `bind`s in their order.

@@ -12,7 +12,9 @@
 
 mod config;
 mod container;
+mod device_rules;
 mod network_files;
+mod permissions;
 mod program;
 mod program_path;
 mod protocol;
@@ -23,13 +25,14 @@ mod template;
 mod user;
 
 pub use config::{
-    Capabilities, Config, ConfigMount, Linux, Namespace, NamespaceKind, Process, ResourceLimit,
-    RootFs, User,
+    Capabilities, Config, ConfigMount, Device, DeviceAccess, Linux, Namespace, NamespaceKind,
+    Process, ResourceLimit, Resources, RootFs, User,
 };
 pub use container::{
     Container, ContainerMount, ExitStatus, Output, RunError, RunnerProgram, Source,
 };
 pub use network_files::{ExtraHost, hosts_file, resolver_file};
+pub use permissions::Permissions;
 pub use program::{Control, End, Joining, Program, Reads};
 pub use runner::runner_main_if_asked;
 pub use seccomp::Filter;

@@ -14,11 +14,13 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::config::Config;
 use super::container::{Container, ExitStatus, Helper, RunError, RunnerProgram, outcome, spawn};
+use super::permissions::Permissions;
 use super::protocol::{
     Launch, LaunchInput, Report, STARTED, in_memory, read_value, receive_fd, send_launch,
 };
 use super::seccomp::Filter;
 use super::streams::{Input, Output, Terminal};
+use crate::cgroup::StepCgroup;
 
 /// What a program reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +56,10 @@ pub struct Control {
     terminal: Option<Terminal>,
     /// The helper kills the program when this is closed.
     keep_alive: Mutex<Option<OwnedWriteHalf>>,
+    /// The container's control groups, which further programs join.
+    cgroup: Arc<StepCgroup>,
+    /// What the container may have beyond the ordinary, and so its further programs.
+    permissions: Permissions,
 }
 
 /// Says how a program ends. Dropped, it kills the program.
@@ -82,6 +88,8 @@ impl Container {
     /// # Cancel
     /// Dropping the future kills what was started.
     pub async fn open(self, runner: &RunnerProgram, reads: Reads) -> Result<Program, RunError> {
+        self.permissions.check(&self)?;
+        let (cgroup, permissions) = (Arc::clone(&self.cgroup), self.permissions);
         let path = runner.path();
         let start = move || -> io::Result<Starting> {
             let streams = Streams::new(reads)?;
@@ -92,7 +100,7 @@ impl Container {
                 terminal: streams.terminal,
             })
         };
-        blocking(start).await?.started().await
+        blocking(start).await?.started(cgroup, permissions).await
     }
 }
 
@@ -110,6 +118,8 @@ impl Control {
         joining: Joining,
         reads: Reads,
     ) -> Result<Program, RunError> {
+        self.permissions.check_joining(&joining)?;
+        let (cgroup, groups) = (Arc::clone(&self.cgroup), Arc::clone(&self.cgroup));
         let path = runner.path();
         let process = self.process.try_clone()?;
         let start = move || -> io::Result<Starting> {
@@ -118,9 +128,15 @@ impl Control {
             let filter = filter.transpose()?;
             let mut fds = vec![process.as_fd()];
             fds.extend(filter.as_ref().map(AsFd::as_fd));
+            let filter_fd = filter.as_ref().map(|_| 1);
+            let first_group = fds.len();
+            fds.extend(groups.join_files());
             let mut launch = Launch {
                 config: joining.config,
-                filter_fd: filter.as_ref().map(|_| 1),
+                filter_fd,
+                cgroup_fds: (first_group..fds.len()).collect(),
+                network_fd: None,
+                guards_devices_by_mounts: false,
                 root_fd: 0,
                 stage_fds: Vec::new(),
                 sources: Vec::new(),
@@ -137,7 +153,10 @@ impl Control {
                 terminal: streams.terminal,
             })
         };
-        blocking(start).await?.started().await
+        blocking(start)
+            .await?
+            .started(cgroup, self.permissions)
+            .await
     }
 
     /// Sends the program a signal; one that has ended takes none.
@@ -250,7 +269,11 @@ struct Starting {
 }
 
 impl Starting {
-    async fn started(self) -> Result<Program, RunError> {
+    async fn started(
+        self,
+        cgroup: Arc<StepCgroup>,
+        permissions: Permissions,
+    ) -> Result<Program, RunError> {
         let Helper {
             mut process,
             socket,
@@ -294,6 +317,8 @@ impl Starting {
             process: handle,
             terminal,
             keep_alive: Mutex::new(Some(keep_alive)),
+            cgroup,
+            permissions,
         });
         Ok(Program {
             input,

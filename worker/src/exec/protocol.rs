@@ -26,6 +26,12 @@ pub(super) struct Launch {
     pub(super) root_fd: usize,
     /// Mounts of which only parts are shown.
     pub(super) stage_fds: Vec<usize>,
+    /// Files of control groups that the container joins by writing to them.
+    pub(super) cgroup_fds: Vec<usize>,
+    /// The network namespace that the container joins.
+    pub(super) network_fd: Option<usize>,
+    /// Whether mounts must keep the container from the machine's devices, because no control group does.
+    pub(super) guards_devices_by_mounts: bool,
     /// What is mounted, for each `bind` of the configuration in its order.
     pub(super) sources: Vec<LaunchSource>,
     /// What the program reads.

@@ -1,9 +1,11 @@
 use std::path::PathBuf;
 
 use super::config::{
-    Capabilities, Config, ConfigMount, Linux, Namespace, NamespaceKind, Process, ResourceLimit,
-    RootFs, User,
+    Capabilities, Config, ConfigMount, Device, Linux, Namespace, NamespaceKind, Process,
+    ResourceLimit, Resources, RootFs, User,
 };
+use super::device_rules::{default_rules, insecure_devices};
+use super::runner::capabilities_of_this_process;
 
 /// What a root inside a container may do: Docker's default set.
 pub const DEFAULT_CAPABILITIES: [&str; 14] = [
@@ -27,7 +29,7 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Files of `/proc` and `/sys` that tell of the machine or act on it.
-const MASKED_PATHS: [&str; 11] = [
+pub(super) const MASKED_PATHS: [&str; 11] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/kcore",
@@ -41,7 +43,7 @@ const MASKED_PATHS: [&str; 11] = [
     "/proc/scsi",
 ];
 
-const READ_ONLY_PATHS: [&str; 5] = [
+pub(super) const READ_ONLY_PATHS: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
@@ -57,6 +59,8 @@ pub enum Network {
     Host,
     /// Nothing but a loopback interface.
     None,
+    /// A namespace that was made for it, or for it among others.
+    Given,
 }
 
 /// How much a container is kept from the machine.
@@ -65,6 +69,8 @@ pub enum Security {
     /// Everything that this module knows to forbid is forbidden.
     #[default]
     Sandbox,
+    /// It has the rights and the devices of the engine itself; it only sees other files, processes and networks.
+    Insecure,
 }
 
 /// The closed template that every container's configuration is made from: what is not a field here is the same for all
@@ -89,15 +95,23 @@ pub struct Template {
     pub security: Security,
     /// Whether `/` cannot be written.
     pub read_only_root: bool,
+    /// Devices beside those that every container has.
+    pub devices: Vec<Device>,
 }
 
 impl Template {
     /// The configuration, with the mounts that every container has and none of its own.
     #[must_use]
     pub fn config(self) -> Config {
-        let Security::Sandbox = self.security;
-        let capabilities: Vec<String> = DEFAULT_CAPABILITIES.map(String::from).into();
         let unified_cgroups = has_unified_cgroups();
+        let (capabilities, kept) = match self.security {
+            Security::Sandbox => (DEFAULT_CAPABILITIES.map(String::from).into(), Vec::new()),
+            Security::Insecure => {
+                let all = capabilities_of_this_process();
+                (all.clone(), all)
+            }
+        };
+        let linux = self.linux(unified_cgroups);
         Config {
             oci_version: "1.2.0".into(),
             process: Process {
@@ -109,6 +123,8 @@ impl Template {
                     bounding: capabilities.clone(),
                     effective: capabilities.clone(),
                     permitted: capabilities,
+                    inheritable: kept.clone(),
+                    ambient: kept,
                 },
                 rlimits: self.rlimits,
                 // BuildKit lets `sudo` and other set-id programs of an image work; the bounding set still holds.
@@ -119,11 +135,27 @@ impl Template {
                 readonly: self.read_only_root,
             },
             hostname: self.hostname,
-            mounts: default_mounts(unified_cgroups),
-            linux: Linux {
-                namespaces: namespaces(self.network, unified_cgroups),
+            mounts: default_mounts(unified_cgroups, self.security),
+            linux,
+        }
+    }
+
+    fn linux(&self, unified_cgroups: bool) -> Linux {
+        let namespaces = namespaces(self.network, unified_cgroups);
+        match self.security {
+            Security::Sandbox => Linux {
+                namespaces,
+                devices: self.devices.clone(),
+                resources: Resources {
+                    devices: default_rules(&self.devices),
+                },
                 masked_paths: MASKED_PATHS.map(PathBuf::from).into(),
                 readonly_paths: READ_ONLY_PATHS.map(PathBuf::from).into(),
+            },
+            Security::Insecure => Linux {
+                namespaces,
+                devices: insecure_devices(&self.devices),
+                ..Linux::default()
             },
         }
     }
@@ -136,17 +168,24 @@ fn namespaces(network: Network, unified_cgroups: bool) -> Vec<Namespace> {
         NamespaceKind::Uts,
         NamespaceKind::Mount,
     ];
-    if network == Network::None {
+    if network != Network::Host {
         kinds.push(NamespaceKind::Network);
     }
     if unified_cgroups {
         kinds.push(NamespaceKind::Cgroup);
     }
-    kinds.into_iter().map(|kind| Namespace { kind }).collect()
+    kinds
+        .into_iter()
+        .map(|kind| Namespace { kind, path: None })
+        .collect()
 }
 
 /// The mounts that every container has (runtime-spec, "Default Filesystems", with containerd's options).
-fn default_mounts(unified_cgroups: bool) -> Vec<ConfigMount> {
+fn default_mounts(unified_cgroups: bool, security: Security) -> Vec<ConfigMount> {
+    let access = match security {
+        Security::Sandbox => "ro",
+        Security::Insecure => "rw",
+    };
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| ConfigMount {
         destination: destination.into(),
         kind: kind.into(),
@@ -190,7 +229,7 @@ fn default_mounts(unified_cgroups: bool) -> Vec<ConfigMount> {
             "/sys",
             "sysfs",
             "sysfs",
-            &["nosuid", "noexec", "nodev", "ro"],
+            &["nosuid", "noexec", "nodev", access],
         ),
     ];
     if unified_cgroups {
@@ -198,7 +237,7 @@ fn default_mounts(unified_cgroups: bool) -> Vec<ConfigMount> {
             "/sys/fs/cgroup",
             "cgroup2",
             "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+            &["nosuid", "noexec", "nodev", "relatime", access],
         ));
     }
     mounts
@@ -241,6 +280,28 @@ mod tests {
         assert!(
             serde_json::from_str::<Config>(&with_hooks).is_err(),
             "an unknown field is refused"
+        );
+    }
+
+    #[test]
+    fn insecure_configuration_has_the_rights_of_the_engine() {
+        let config = Template {
+            security: Security::Insecure,
+            ..Template::default()
+        }
+        .config();
+        assert_eq!(
+            config.process.capabilities.ambient,
+            capabilities_of_this_process()
+        );
+        assert_eq!(config.linux.masked_paths, [""; 0].map(PathBuf::from));
+        assert_eq!(config.linux.resources, Resources::default());
+        assert!(
+            config
+                .linux
+                .devices
+                .iter()
+                .any(|d| d.path == PathBuf::from("/dev/fuse"))
         );
     }
 

@@ -3,8 +3,10 @@ use std::sync::Arc;
 
 use cooper_core::ports::Sessions;
 use cooper_proto::{pb, platform};
+use sha2::{Digest as _, Sha256};
 
 use crate::cachestore::PersistentCache;
+use crate::cgroup::{CgroupError, Cgroups};
 use crate::checksum::ContentSums;
 use crate::content::{ContentError, ContentStore};
 use crate::distribution::{Distribution, DistributionConfig, DistributionError};
@@ -14,7 +16,7 @@ use crate::layer::Layers;
 use crate::limits::Limits;
 use crate::meta::{LayerId, Meta, MetaError};
 use crate::mount::{CacheMounts, MountError};
-use crate::op::exec::ExecOps;
+use crate::op::exec::{ExecOps, ExecParts};
 use crate::snapshot::{Durability, SnapshotError, Snapshots};
 use crate::source::{HttpSource, ImageSource, LocalSource};
 use crate::state::StateDir;
@@ -33,6 +35,8 @@ pub struct WorkerSettings {
     pub sessions: Arc<dyn Sessions>,
     /// The program that containers are started with.
     pub runner: RunnerProgram,
+    /// Control group that steps are put below when they name none; empty for the engine's own.
+    pub cgroup_parent: String,
 }
 
 /// Performs ops on this machine. Clones are the same worker.
@@ -81,6 +85,9 @@ pub enum OpenError {
     /// The program that containers are started with.
     #[error("container runner: {0}")]
     Runner(#[from] MountError),
+    /// What limits steps.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
 }
 
 /// Collection and key under which a worker's id is kept.
@@ -104,12 +111,15 @@ impl LocalWorker {
         let images = ImageStore::new(&content, &snapshots, &limits);
         let distribution = Distribution::new(settings.registries)?;
         let sessions = settings.sessions;
-        let exec = ExecOps::new(
-            snapshots.clone(),
-            CacheMounts::new(&state.cache_mounts()),
-            Arc::clone(&sessions),
-            settings.runner,
-        );
+        let instance =
+            hex::encode(&Sha256::digest(state.root().as_os_str().as_encoded_bytes())[..4]);
+        let exec = ExecOps::new(ExecParts {
+            snapshots: snapshots.clone(),
+            cache_mounts: CacheMounts::new(&state.cache_mounts()),
+            sessions: Arc::clone(&sessions),
+            program: settings.runner,
+            cgroups: Cgroups::of_this_machine(&instance, &settings.cgroup_parent)?,
+        });
         let sums = ContentSums::new(snapshots.clone());
         Ok(Self {
             id: worker_id(&meta)?,

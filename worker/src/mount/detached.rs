@@ -60,6 +60,18 @@ impl DetachedMount {
     /// # Errors
     /// Without the right to mount.
     pub fn tmpfs(options: TmpfsOptions) -> Result<Self, MountError> {
+        Self::tmpfs_with(
+            options,
+            MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID,
+        )
+    }
+
+    /// Makes one in which devices can be opened.
+    pub(crate) fn tmpfs_with_devices(options: TmpfsOptions) -> Result<Self, MountError> {
+        Self::tmpfs_with(options, MountAttrFlags::MOUNT_ATTR_NOSUID)
+    }
+
+    fn tmpfs_with(options: TmpfsOptions, attributes: MountAttrFlags) -> Result<Self, MountError> {
         let fail = |step| move |errno| MountError::new("a tmpfs", step, errno);
         let context =
             rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail("fsopen"))?;
@@ -77,7 +89,6 @@ impl DetachedMount {
             set("size", options.size.to_string()).map_err(fail("set size"))?;
         }
         rustix::mount::fsconfig_create(context.as_fd()).map_err(fail("create"))?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
         rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
             .map(Self::from_fd)
             .map_err(fail("fsmount"))

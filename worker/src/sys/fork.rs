@@ -11,7 +11,6 @@ impl Namespaces {
     pub(crate) const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
     pub(crate) const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
     pub(crate) const NETWORK: Self = Self(libc::CLONE_NEWNET as u64);
-    pub(crate) const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 
     pub(crate) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

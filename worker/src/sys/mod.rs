@@ -4,20 +4,24 @@
 
 #![expect(unsafe_code, reason = "raw system calls are what this module is for")]
 
+mod device_filter;
 mod execve;
 mod fork;
-mod loopback;
+mod interface;
 mod mount_attr;
 mod namespace;
 mod process;
 mod seccomp;
 mod watched;
 
+pub(crate) use device_filter::{DeviceKind, DeviceRule, MAKE, READ, WRITE, restrict_devices};
 pub(crate) use execve::execve;
 pub(crate) use fork::{Fork, Namespaces, fork_into};
-pub(crate) use loopback::bring_loopback_up;
+pub(crate) use interface::{bring_loopback_up, has_interface, remove_bridge};
 pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
-pub(crate) use namespace::{take_whole_mount_namespace, with_own_mounts};
+pub(crate) use namespace::{
+    leave_cgroup_namespace, new_network_namespace, take_whole_mount_namespace, with_own_mounts,
+};
 pub(crate) use process::{close_all_but, exit_now, join_new_session_keyring, reset_signals};
 pub(crate) use seccomp::{Instruction, install_filter};
 pub(crate) use watched::watched;

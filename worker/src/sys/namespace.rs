@@ -1,4 +1,5 @@
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
@@ -28,6 +29,40 @@ pub(crate) fn take_whole_mount_namespace() -> io::Result<()> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )?;
     Ok(())
+}
+
+/// Gives this process a view of control groups that begins at its own.
+///
+/// # Errors
+/// Without the right to, or in a kernel without control groups.
+pub(crate) fn leave_cgroup_namespace() -> io::Result<()> {
+    // SAFETY: the table of descriptors stays shared (no `FILES`), which is all that this call asks for.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }?;
+    Ok(())
+}
+
+/// A new network namespace, in which nothing but the loopback interface is there, and up.
+///
+/// # Errors
+/// Without `/proc` or the right to.
+pub(crate) fn new_network_namespace() -> io::Result<OwnedFd> {
+    let made = || -> io::Result<OwnedFd> {
+        // SAFETY: the table of descriptors stays shared (no `FILES`), which is all that this call asks for.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+        super::bring_loopback_up()?;
+        Ok(rustix::fs::open(
+            "/proc/thread-self/ns/net",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    };
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("new-network".into())
+            .spawn_scoped(scope, made)?
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread for a network panicked")))
+    })
 }
 
 /// Does `work` on a thread of its own whose mounts nobody else sees; they are gone when it ends.

@@ -1,8 +1,10 @@
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use cooper_worker::cgroup::StepCgroup;
 use cooper_worker::exec::{
-    Container, ContainerMount, ExitStatus, Filter, Output, RunError, RunnerProgram, Template, User,
+    Container, ContainerMount, ExitStatus, Filter, Output, Permissions, RunError, RunnerProgram,
+    Template, User,
 };
 use cooper_worker::mount::DetachedMount;
 
@@ -82,6 +84,12 @@ impl Sandbox {
             mounts: self.mounts,
             stages: self.stages,
             filter: Some(Filter::default_profile()),
+            network: None,
+            cgroup: Arc::new(StepCgroup::default()),
+            permissions: Permissions {
+                host_network: true,
+                ..Permissions::default()
+            },
         };
         let (stdout, stderr) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let output = |name, data: bytes::Bytes| {

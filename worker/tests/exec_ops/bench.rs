@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId, SessionId};
+use cooper_core::model::{Failure, FailureKind, LinuxResources, OpEvent, ResultId, SessionId};
 use cooper_core::ports::{
     Cancelled, Credentials, DirFilter, EventSink, ExportTarget, ExportTargetRequest, LocalDir,
     OpOutcome, OpRequest, Session, Sessions, SshAgent, SshConnection,
 };
 use cooper_proto::{Digest, pb};
+use cooper_worker::cgroup::Cgroups;
 use cooper_worker::exec::RunnerProgram;
 use cooper_worker::limits::Limits;
 use cooper_worker::meta::Meta;
 use cooper_worker::mount::CacheMounts;
-use cooper_worker::op::exec::ExecOps;
+use cooper_worker::op::exec::{ExecOps, ExecParts};
 use cooper_worker::snapshot::{Durability, Snapshots};
 use cooper_worker::state::StateDir;
 use parking_lot::Mutex;
@@ -88,6 +89,12 @@ impl SshAgent for NoAnswer {
     }
 }
 
+/// A name that only one bench has.
+pub(crate) fn instance(temp: &tempfile::TempDir) -> String {
+    let name = temp.path().file_name().unwrap().to_str().unwrap();
+    name.trim_start_matches('.').to_owned()
+}
+
 pub(crate) fn bench() -> Bench {
     let temp = tempfile::tempdir().unwrap();
     let state = StateDir::open(&temp.path().join("state")).unwrap();
@@ -116,12 +123,13 @@ pub(crate) fn bench() -> Bench {
     let program =
         RunnerProgram::at(Path::new(env!("CARGO_BIN_EXE_cooper-container-helper"))).unwrap();
     let caches = CacheMounts::new(&state.cache_mounts());
-    let ops = ExecOps::new(
-        snapshots.clone(),
-        caches,
-        Arc::new(OneSession(SessionId("s".into()))),
+    let ops = ExecOps::new(ExecParts {
+        snapshots: snapshots.clone(),
+        cache_mounts: caches,
+        sessions: Arc::new(OneSession(SessionId("s".into()))),
         program,
-    );
+        cgroups: Cgroups::of_this_machine(&instance(&temp), "").unwrap(),
+    });
     Bench {
         temp,
         snapshots,
@@ -177,6 +185,16 @@ impl Bench {
         exec: &pb::ExecOp,
         cancelled: Cancelled,
     ) -> OpOutcome {
+        self.run_with(inputs, exec, None, cancelled).await
+    }
+
+    pub(crate) async fn run_with(
+        &self,
+        inputs: &[&ResultId],
+        exec: &pb::ExecOp,
+        resources: Option<LinuxResources>,
+        cancelled: Cancelled,
+    ) -> OpOutcome {
         let request = OpRequest {
             vertex: Digest::sha256_of(b"vertex"),
             op: Arc::new(pb::Op::default()),
@@ -185,7 +203,7 @@ impl Bench {
             pin: None,
             build: None,
             sessions: vec![SessionId("s".into())],
-            resources: None,
+            resources,
         };
         self.ops
             .run(&request, exec, self.log.clone(), cancelled)

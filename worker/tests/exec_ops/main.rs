@@ -5,6 +5,8 @@
 mod bench;
 mod caches;
 mod cancel;
+mod insecure;
+mod limits;
 mod mounts;
 mod process;
 mod refused;

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Signal;
-use rustix::thread::ThreadNameSpaceType;
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
 use super::{mounts, privileges, streams};
 use crate::exec::config::{Config, NamespaceKind, Process};
@@ -16,7 +16,7 @@ use crate::exec::protocol::{Launch, SetupFailure};
 use crate::exec::seccomp::Filter;
 use crate::sys::{
     bring_loopback_up, close_all_but, execve, install_filter, join_new_session_keyring,
-    reset_signals,
+    leave_cgroup_namespace, reset_signals,
 };
 
 type Step<T> = Result<T, SetupFailure>;
@@ -50,9 +50,11 @@ fn prepare(launch: &Launch, fds: Vec<OwnedFd>, status: BorrowedFd<'_>) -> Step<(
         }
         _ => {}
     }
+    join_groups(launch, &fds)?;
     match launch.joins_fd {
         Some(index) => join_mounts(fds[index].as_fd())?,
         None => {
+            enter_own_namespaces(launch, &fds)?;
             set_up_network_and_name(config)?;
             rustix::process::umask(Mode::empty());
             mounts::set_up(launch, &fds)?;
@@ -85,19 +87,45 @@ fn die_with_helper(status: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Joins the container's control groups, before it uses any memory or device.
+fn join_groups(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
+    for &group in &launch.cgroup_fds {
+        rustix::io::write(&fds[group], b"0")
+            .map_err(|errno| SetupFailure::machine("join a control group", errno))?;
+    }
+    Ok(())
+}
+
+/// Namespaces that are joined, or that begin where this process is by now.
+fn enter_own_namespaces(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
+    if has_namespace(&launch.config, NamespaceKind::Cgroup) {
+        leave_cgroup_namespace()
+            .map_err(|error| SetupFailure::machine("unshare the control groups", error))?;
+    }
+    if let Some(network) = launch.network_fd {
+        rustix::thread::move_into_link_name_space(
+            fds[network].as_fd(),
+            Some(LinkNameSpaceType::Network),
+        )
+        .map_err(|errno| SetupFailure::machine("join the network namespace", errno))?;
+    }
+    Ok(())
+}
+
+fn has_namespace(config: &Config, kind: NamespaceKind) -> bool {
+    config
+        .linux
+        .namespaces
+        .iter()
+        .any(|namespace| namespace.kind == kind)
+}
+
 fn set_up_network_and_name(config: &Config) -> Step<()> {
-    let has = |kind| {
-        config
-            .linux
-            .namespaces
-            .iter()
-            .any(|namespace| namespace.kind == kind)
-    };
-    if has(NamespaceKind::Network) {
+    if has_namespace(config, NamespaceKind::Network) {
         bring_loopback_up()
             .map_err(|error| SetupFailure::machine("bring the loopback interface up", error))?;
     }
-    if has(NamespaceKind::Uts) && !config.hostname.is_empty() {
+    if has_namespace(config, NamespaceKind::Uts) && !config.hostname.is_empty() {
         rustix::system::sethostname(config.hostname.as_bytes()).map_err(|errno| {
             SetupFailure::request(format!("set the host name {:?}", config.hostname), errno)
         })?;

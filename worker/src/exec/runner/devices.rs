@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use crate::confine::{ConfineError, Kind, Root};
+use crate::confine::{ConfineError, Kind, Last, Owner, Root};
+use crate::exec::config::Device;
 use crate::mount::DetachedMount;
 
 /// Devices that every container has (runtime-spec, "Default Devices"): name, major, minor.
@@ -23,16 +24,9 @@ const LINKS: [(&str, &str); 6] = [
 ];
 
 /// Fills an empty `/dev` before anybody can see it. Nothing of the image takes part (T-B9).
-pub(super) fn fill(dev: &DetachedMount) -> Result<(), ConfineError> {
+pub(super) fn fill(dev: &DetachedMount, further: &[Device]) -> Result<(), ConfineError> {
     let root: Root = dev.root()?;
-    for (name, major, minor) in DEVICES {
-        root.mknod(
-            Path::new(name),
-            Kind::CharDevice,
-            0o666,
-            rustix::fs::makedev(major, minor),
-        )?;
-    }
+    make_nodes(&root, further)?;
     for (target, name) in LINKS {
         root.symlink(Path::new(target), Path::new(name))?;
     }
@@ -40,4 +34,34 @@ pub(super) fn fill(dev: &DetachedMount) -> Result<(), ConfineError> {
         root.mkdir(Path::new(name), 0o755)?;
     }
     Ok(())
+}
+
+/// Makes the device nodes alone; returns their names.
+pub(super) fn make_nodes(root: &Root, further: &[Device]) -> Result<Vec<String>, ConfineError> {
+    let mut names = Vec::new();
+    for (name, major, minor) in DEVICES {
+        let number = rustix::fs::makedev(major, minor);
+        root.mknod(Path::new(name), Kind::CharDevice, 0o666, number)?;
+        names.push(name.to_owned());
+    }
+    for device in further {
+        let path = device.path.strip_prefix("/dev").unwrap_or(&device.path);
+        if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+            root.mkdir_all(above, 0o755, None)?;
+        }
+        let kind = match device.kind.as_str() {
+            "b" => Kind::BlockDevice,
+            _ => Kind::CharDevice,
+        };
+        let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
+        let number = rustix::fs::makedev(device.major, device.minor);
+        root.mknod(path, kind, mode, number)?;
+        let owner = Owner {
+            uid: device.uid,
+            gid: device.gid,
+        };
+        root.resolve(path, Last::NoFollow)?.set_owner(owner)?;
+        names.push(path.to_string_lossy().into_owned());
+    }
+    Ok(names)
 }

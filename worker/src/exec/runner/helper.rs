@@ -8,7 +8,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType;
 
 use super::child;
-use crate::exec::config::{Config, NamespaceKind};
+use crate::exec::config::NamespaceKind;
 use crate::exec::protocol::{
     HELPER_NAME, Launch, Report, STARTED, SetupFailure, read_value, receive_launch, send_fds,
     write_value,
@@ -44,7 +44,7 @@ fn run(socket: &UnixStream, launch: Launch, fds: Vec<OwnedFd>) -> Report {
             Err(errno) => return failed("pipe", errno.into()),
         };
     let forked = match launch.joins_fd {
-        None => fork_into(namespaces(&launch.config)),
+        None => fork_into(namespaces(&launch)),
         Some(index) => fork_beside(fds[index].as_fd()),
     };
     match forked {
@@ -76,8 +76,10 @@ fn fork_beside(container: BorrowedFd<'_>) -> io::Result<Fork> {
     fork_into(Namespaces::default())
 }
 
-fn namespaces(config: &Config) -> Namespaces {
-    config
+/// What the container gets at its birth; what it has to enter first is its own to leave.
+fn namespaces(launch: &Launch) -> Namespaces {
+    launch
+        .config
         .linux
         .namespaces
         .iter()
@@ -87,8 +89,10 @@ fn namespaces(config: &Config) -> Namespaces {
                 NamespaceKind::Mount => Namespaces::MOUNT,
                 NamespaceKind::Ipc => Namespaces::IPC,
                 NamespaceKind::Uts => Namespaces::UTS,
+                NamespaceKind::Network if launch.network_fd.is_some() => Namespaces::default(),
                 NamespaceKind::Network => Namespaces::NETWORK,
-                NamespaceKind::Cgroup => Namespaces::CGROUP,
+                // It begins at the group that the container is in, which it has yet to join.
+                NamespaceKind::Cgroup => Namespaces::default(),
             })
         })
 }

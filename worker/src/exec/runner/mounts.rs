@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
+use super::device_guard::DeviceGuard;
 use super::devices;
 use super::filesystem::{attributes_of, new_filesystem};
 use super::target::{Want, find_or_make_target, own_directory};
 use crate::confine::{Kind, Last, Node, Root};
-use crate::exec::config::ConfigMount;
+use crate::exec::config::{ConfigMount, Device};
 use crate::exec::protocol::{Launch, LaunchSource, SetupFailure};
 use crate::mount::{DetachedMount, TmpfsOptions};
 use crate::sys::{MountAttributes, take_whole_mount_namespace};
@@ -30,7 +31,9 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
     })
     .map_err(|error| SetupFailure::machine("mask paths", error))?;
     let empty = attach_on_old_root(&empty.into_fd(), "mask paths")?;
+    let guard = DeviceGuard::new(launch)?;
     let root_mount = attach_on_old_root(&fds[launch.root_fd], "attach the root file system")?;
+    guard.close(&root_mount)?;
     let root = root_mount
         .root()
         .map_err(|error| SetupFailure::machine("open /", error))?;
@@ -40,9 +43,9 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
             let source = sources
                 .next()
                 .ok_or_else(|| SetupFailure::machine(step_of(mount), "no source was sent"))?;
-            bind(&root, mount, *source, fds)?;
+            bind(&root, mount, *source, fds, &guard)?;
         } else {
-            mount_filesystem(&root, mount)?;
+            mount_filesystem(&root, mount, &config.linux.devices, &guard)?;
         }
     }
     mask(&root, &empty, &config.linux.masked_paths)?;
@@ -56,14 +59,14 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
             .map_err(|error| SetupFailure::machine("make / read-only", error))?;
     }
     // The stages, the empty directory and the old root itself.
-    change_root(&root, launch.stage_fds.len() + 2)
+    change_root(&root, launch.stage_fds.len() + 2 + guard.stacked())
 }
 
 fn step_of(mount: &ConfigMount) -> String {
     format!("mount {} on {}", mount.kind, mount.destination.display())
 }
 
-fn attach_on_old_root(fd: &OwnedFd, step: &str) -> Step<DetachedMount> {
+pub(super) fn attach_on_old_root(fd: &OwnedFd, step: &str) -> Step<DetachedMount> {
     let fail = |error: &dyn std::fmt::Display| SetupFailure::machine(step, error);
     let mount = DetachedMount::from_fd(fd.try_clone().map_err(|error| fail(&error))?);
     let old_root = rustix::fs::open(
@@ -76,7 +79,13 @@ fn attach_on_old_root(fd: &OwnedFd, step: &str) -> Step<DetachedMount> {
     Ok(mount)
 }
 
-fn bind(root: &Root, mount: &ConfigMount, source: LaunchSource, fds: &[OwnedFd]) -> Step<()> {
+fn bind(
+    root: &Root,
+    mount: &ConfigMount,
+    source: LaunchSource,
+    fds: &[OwnedFd],
+    guard: &DeviceGuard,
+) -> Step<()> {
     let fail = |error: &dyn std::fmt::Display| SetupFailure::machine(step_of(mount), error);
     let detached = match source {
         LaunchSource::Whole(fd) => {
@@ -92,20 +101,32 @@ fn bind(root: &Root, mount: &ConfigMount, source: LaunchSource, fds: &[OwnedFd])
     detached
         .set_attributes(attributes_of(&mount.options))
         .map_err(|error| fail(&error))?;
+    guard.close(&detached)?;
     let target = find_or_make_target(root, &mount.destination, want)
         .map_err(|error| SetupFailure::request(step_of(mount), error))?;
     detached.attach(&target).map_err(|error| fail(&error))
 }
 
-fn mount_filesystem(root: &Root, mount: &ConfigMount) -> Step<()> {
+fn mount_filesystem(
+    root: &Root,
+    mount: &ConfigMount,
+    devices: &[Device],
+    guard: &DeviceGuard,
+) -> Step<()> {
     let fail = |error: &dyn std::fmt::Display| SetupFailure::machine(step_of(mount), error);
     let target = own_directory(root, &mount.destination)
         .map_err(|error| SetupFailure::request(step_of(mount), error))?;
     let detached = new_filesystem(mount).map_err(|error| fail(&error))?;
-    if mount.destination == Path::new("/dev") {
-        devices::fill(&detached).map_err(|error| fail(&error))?;
+    let is_dev = mount.destination == Path::new("/dev");
+    if is_dev {
+        devices::fill(&detached, devices).map_err(|error| fail(&error))?;
+        guard.close(&detached)?;
     }
-    detached.attach(&target).map_err(|error| fail(&error))
+    detached.attach(&target).map_err(|error| fail(&error))?;
+    if is_dev {
+        guard.uncover(&detached)?;
+    }
+    Ok(())
 }
 
 /// Hides paths that exist: a directory behind an empty one, anything else behind the null device that we made.

@@ -54,6 +54,17 @@ const NAMES: [&str; 41] = [
 /// More than any kernel has: numbers that it does not know end the loop early.
 const MOST_CAPABILITIES: u64 = 64;
 
+/// What this process may do, by name.
+pub(in crate::exec) fn capabilities_of_this_process() -> Vec<String> {
+    // Without an answer there is nothing that could be handed on.
+    let own = rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());
+    let names = NAMES.iter().enumerate();
+    names
+        .filter(|(number, _)| own & (1 << number) != 0)
+        .map(|(_, name)| (*name).to_owned())
+        .collect()
+}
+
 /// Gives up all that the container's program must not have: user, groups and capabilities.
 pub(super) fn drop_to(process: &Process) -> Result<(), SetupFailure> {
     let fail = |step: &'static str| move |errno: Errno| SetupFailure::machine(step, errno);
@@ -74,10 +85,18 @@ pub(super) fn drop_to(process: &Process) -> Result<(), SetupFailure> {
         .map(|&gid| Gid::from_raw(gid))
         .collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let ambient = set_of(&process.capabilities.ambient)?;
+    if !ambient.is_empty() {
+        rustix::thread::set_keep_capabilities(true).map_err(fail("keep the capabilities"))?;
+    }
     rustix::thread::set_thread_groups(&groups).map_err(fail("set the supplementary groups"))?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(fail("set the group"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(fail("set the user"))?;
     let (effective, permitted) = match user.uid {
+        _ if !ambient.is_empty() => (
+            set_of(&process.capabilities.effective)?,
+            set_of(&process.capabilities.permitted)?,
+        ),
         0 => (
             set_of(&process.capabilities.effective)?,
             set_of(&process.capabilities.permitted)?,
@@ -85,13 +104,17 @@ pub(super) fn drop_to(process: &Process) -> Result<(), SetupFailure> {
         // Leaving root has taken them all.
         _ => (CapabilitySet::empty(), CapabilitySet::empty()),
     };
-    // Inheritable stays empty (T-B4): it would survive `execve` of a program that its file gives none.
+    // Inheritable stays empty in a sandbox (T-B4): it would survive `execve` of a program that its file gives none.
     let sets = CapabilitySets {
         effective,
         permitted,
-        inheritable: CapabilitySet::empty(),
+        inheritable: set_of(&process.capabilities.inheritable)?,
     };
     rustix::thread::set_capabilities(None, sets).map_err(fail("set the capabilities"))?;
+    for capability in ambient.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .map_err(fail("set the ambient capabilities"))?;
+    }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(fail("set no_new_privs"))?;
     }

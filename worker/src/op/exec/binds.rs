@@ -10,6 +10,7 @@ use super::outputs::{OutputSource, Outputs};
 use super::request::{MountKind, MountRequest};
 use super::ssh::SshSocket;
 use super::stop::Stop;
+use crate::cgroup::StepCgroup;
 use crate::confine::{ConfineError, Last, Owner, Root};
 use crate::exec::{ContainerMount, Source};
 use crate::mount::{DetachedMount, TmpfsOptions};
@@ -154,6 +155,22 @@ impl Binds {
         node.set_mode(options.mode & 0o777)?;
         self.stages.push(stage);
         Ok(Source::Part(node.into_fd()))
+    }
+
+    /// The step's own control groups of version 1, which it may change, where others see the machine's.
+    pub(super) fn add_groups(&mut self, cgroup: &StepCgroup) -> Result<(), Stop> {
+        let groups = cgroup.directories()?;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let place = Path::new("/sys/fs/cgroup");
+        let base = memory_stage()?;
+        self.push(place, Source::Whole(base), false);
+        for (name, directory) in groups {
+            let group = DetachedMount::bind(&directory)?;
+            self.push(&place.join(name), Source::Whole(group), false);
+        }
+        Ok(())
     }
 
     /// A file of ours that all may read.

@@ -11,4 +11,4 @@ mod secrets;
 mod ssh;
 mod stop;
 
-pub use runner::ExecOps;
+pub use runner::{ExecOps, ExecParts};

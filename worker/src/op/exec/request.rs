@@ -1,11 +1,11 @@
 use std::path::{Component, Path, PathBuf};
 
-use cooper_core::model::ResultId;
+use cooper_core::model::{LinuxResources, ResultId};
 use cooper_core::ports::OpRequest;
 use cooper_proto::pb;
 
 use super::stop::Stop;
-use crate::exec::{DEFAULT_PATH, ExtraHost, Network, ResourceLimit};
+use crate::exec::{DEFAULT_PATH, ExtraHost, Network, ResourceLimit, Security};
 use crate::mount::{Sharing, StubDepth};
 
 /// The host name of a container that asks for none, as BuildKit's.
@@ -22,6 +22,9 @@ pub(super) struct ExecRequest {
     pub(super) extra_hosts: Vec<ExtraHost>,
     pub(super) rlimits: Vec<ResourceLimit>,
     pub(super) network: Network,
+    pub(super) security: Security,
+    pub(super) cgroup_parent: String,
+    pub(super) limits: Option<LinuxResources>,
     pub(super) valid_exit_codes: Vec<i32>,
     pub(super) stub_depth: StubDepth,
     pub(super) root: RootRequest,
@@ -70,7 +73,7 @@ impl ExecRequest {
         if meta.args.is_empty() {
             return Err(Stop::invalid("the exec op has no arguments"));
         }
-        refuse_unbuilt(request, exec, meta)?;
+        refuse_unbuilt(request, exec)?;
         let cwd = absolute(Path::new("/"), &meta.cwd);
         let mut root = None;
         let mut mounts = Vec::new();
@@ -97,6 +100,9 @@ impl ExecRequest {
             extra_hosts: extra_hosts(meta)?,
             rlimits: rlimits(meta)?,
             network: network(exec)?,
+            security: security(exec)?,
+            cgroup_parent: meta.cgroup_parent.clone(),
+            limits: request.resources.clone(),
             valid_exit_codes: meta.valid_exit_codes.clone(),
             stub_depth: if meta.remove_mount_stubs_recursive {
                 StubDepth::WholePath
@@ -119,36 +125,12 @@ impl ExecRequest {
     }
 }
 
-fn refuse_unbuilt(request: &OpRequest, exec: &pb::ExecOp, meta: &pb::Meta) -> Result<(), Stop> {
-    match pb::SecurityMode::try_from(exec.security) {
-        Ok(pb::SecurityMode::Sandbox) => {}
-        Ok(pb::SecurityMode::Insecure) => {
-            return Err(Stop::unsupported("running a step with --security=insecure"));
-        }
-        Err(_) => {
-            return Err(Stop::invalid(format!(
-                "invalid security mode {}",
-                exec.security
-            )));
-        }
-    }
+fn refuse_unbuilt(request: &OpRequest, exec: &pb::ExecOp) -> Result<(), Stop> {
     if let Some(device) = exec.cdi_devices.iter().find(|device| !device.optional) {
         return Err(Stop::unsupported(format!(
             "handing device {:?} to a step",
             device.name
         )));
-    }
-    if !meta.cgroup_parent.is_empty() {
-        return Err(Stop::unsupported(
-            "choosing the parent control group of a step (--cgroup-parent)",
-        ));
-    }
-    if request
-        .resources
-        .as_ref()
-        .is_some_and(|limits| *limits != cooper_core::model::LinuxResources::default())
-    {
-        return Err(Stop::unsupported("limiting the memory or CPU of a step"));
     }
     match &request.op.platform {
         Some(platform) if !runs_here(platform) => Err(Stop::unsupported(format!(
@@ -167,6 +149,18 @@ fn runs_here(platform: &pb::Platform) -> bool {
     };
     let unnamed = platform.os.is_empty() && platform.architecture.is_empty();
     unnamed || (platform.os == "linux" && native.contains(&platform.architecture.as_str()))
+}
+
+/// What is not known is refused, and never taken for the ordinary (T-A10).
+fn security(exec: &pb::ExecOp) -> Result<Security, Stop> {
+    match pb::SecurityMode::try_from(exec.security) {
+        Ok(pb::SecurityMode::Sandbox) => Ok(Security::Sandbox),
+        Ok(pb::SecurityMode::Insecure) => Ok(Security::Insecure),
+        Err(_) => Err(Stop::invalid(format!(
+            "invalid security mode {}",
+            exec.security
+        ))),
+    }
 }
 
 fn network(exec: &pb::ExecOp) -> Result<Network, Stop> {

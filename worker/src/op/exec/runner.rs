@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use cooper_core::model::{FailureKind, LogStream, OpEvent, ResultId};
+use cooper_core::model::{Failure, FailureKind, LogStream, OpEvent, ResultId};
 use cooper_core::ports::{Cancelled, Events, OpOutcome, OpRequest, Sessions};
 use cooper_proto::pb;
 use futures::FutureExt;
@@ -12,33 +12,37 @@ use super::request::ExecRequest;
 use super::sandbox::Sandbox;
 use super::ssh;
 use super::stop::Stop;
+use crate::cgroup::Cgroups;
 use crate::exec::{ExitStatus, Output, RunError, RunnerProgram};
 use crate::mount::CacheMounts;
 use crate::snapshot::Snapshots;
 
-/// Performs exec ops on this machine.
+/// Performs exec ops on this machine. Clones are the same.
 #[derive(Clone)]
 pub struct ExecOps {
-    snapshots: Snapshots,
-    cache_mounts: CacheMounts,
-    sessions: Arc<dyn Sessions>,
-    program: Arc<RunnerProgram>,
+    parts: Arc<ExecParts>,
+}
+
+/// What exec ops are performed with.
+pub struct ExecParts {
+    /// The states that they read and write.
+    pub snapshots: Snapshots,
+    /// The directories of cache mounts.
+    pub cache_mounts: CacheMounts,
+    /// Where secrets and SSH agents are.
+    pub sessions: Arc<dyn Sessions>,
+    /// What containers are started with.
+    pub program: RunnerProgram,
+    /// Who keeps their limits.
+    pub cgroups: Cgroups,
 }
 
 impl ExecOps {
-    /// Exec ops on these states, with these caches, secrets from these sessions and containers started from `program`.
+    /// Exec ops with these parts.
     #[must_use]
-    pub fn new(
-        snapshots: Snapshots,
-        cache_mounts: CacheMounts,
-        sessions: Arc<dyn Sessions>,
-        program: RunnerProgram,
-    ) -> Self {
+    pub fn new(parts: ExecParts) -> Self {
         Self {
-            snapshots,
-            cache_mounts,
-            sessions,
-            program: Arc::new(program),
+            parts: Arc::new(parts),
         }
     }
 
@@ -71,13 +75,14 @@ impl ExecOps {
         cancelled: Shared<Cancelled>,
     ) -> Result<Vec<ResultId>, Stop> {
         let exec = Arc::new(ExecRequest::new(request, exec)?);
-        let sessions = self.sessions.as_ref();
+        let parts = &self.parts;
+        let sessions = parts.sessions.as_ref();
         let gathered = tokio::select! {
-            gathered = Gathered::wait(&exec, &self.cache_mounts, sessions, &request.sessions) => gathered?,
+            gathered = Gathered::wait(&exec, &parts.cache_mounts, sessions, &request.sessions) => gathered?,
             () = cancelled.clone() => return Err(Stop::Cancelled),
         };
-        let (snapshots, asked) = (self.snapshots.clone(), exec.clone());
-        let sandbox = blocking(move || Sandbox::new(&asked, &snapshots, gathered)).await?;
+        let (machine, asked) = (Arc::clone(parts), exec.clone());
+        let sandbox = blocking(move || Sandbox::new(&asked, &machine, gathered)).await?;
         let Sandbox {
             container,
             sockets,
@@ -91,11 +96,11 @@ impl ExecOps {
             events.emit(OpEvent::Log { stream, data });
         };
         let ended = tokio::select! {
-            ended = container.run(&self.program, output, cancelled) => ended,
+            ended = container.run(&parts.program, output, cancelled) => ended,
             () = ssh::serve(sockets) => unreachable!("sockets are served for as long as they are asked for"),
         };
         let judged = judge(&exec, ended);
-        let snapshots = self.snapshots.clone();
+        let snapshots = parts.snapshots.clone();
         blocking(move || match judged {
             Ok(()) => after.commit(&snapshots, &exec.description),
             Err(stop) => {
@@ -129,6 +134,14 @@ fn judge(exec: &ExecRequest, ended: Result<ExitStatus, RunError>) -> Result<(), 
         Ok(ExitStatus::Exited(code)) => code,
         // As a shell says it.
         Ok(ExitStatus::Signaled(signal)) => 128 + signal,
+        Ok(ExitStatus::OutOfMemory(code)) if exec.is_valid_exit(code) => code,
+        Ok(ExitStatus::OutOfMemory(code)) => {
+            let message = format!("{}: cannot allocate memory", process());
+            let failure = Failure::new(FailureKind::Exit { code }, message);
+            return Err(Stop::Failed(failure.with_hint(
+                "out of memory: the kernel killed a process of the step at its memory limit",
+            )));
+        }
         Err(error @ RunError::Request { .. }) => {
             return Err(Stop::invalid(format!("{}: {error}", process())));
         }

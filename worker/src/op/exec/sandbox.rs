@@ -1,18 +1,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::binds::Binds;
 use super::gathered::Gathered;
 use super::outputs::{OutputSource, Outputs};
 use super::request::{ExecRequest, has_variable};
+use super::runner::ExecParts;
 use super::secrets::Secrets;
 use super::ssh::SshSocket;
 use super::stop::Stop;
+use crate::cgroup::CgroupRequest;
 use crate::confine::{Last, Owner, Root};
 use crate::exec::{
-    Container, ContainerMount, Filter, Network, Security, Template, User, home_of, hosts_file,
-    resolve_user, resolver_file,
+    Container, ContainerMount, Filter, Network, Permissions, Security, Template, User, home_of,
+    hosts_file, resolve_user, resolver_file,
 };
+use crate::meta::LayerId;
 use crate::mount::{CacheLease, MountStubs};
 use crate::snapshot::{Snapshots, Writer};
 
@@ -44,9 +48,10 @@ impl Sandbox {
     /// Makes states, mounts and configuration. Blocks.
     pub(super) fn new(
         request: &ExecRequest,
-        snapshots: &Snapshots,
+        machine: &ExecParts,
         mut gathered: Gathered,
     ) -> Result<Self, Stop> {
+        let snapshots = &machine.snapshots;
         let writer = snapshots.writer(&request.root.input)?;
         let root = writer.root()?;
         let stubs = find_stubs(&root, request)?;
@@ -66,9 +71,20 @@ impl Sandbox {
             hostname: request.hostname.clone(),
             rlimits: request.rlimits.clone(),
             network: request.network,
-            security: Security::Sandbox,
+            security: request.security,
             read_only_root: request.root.read_only,
+            devices: Vec::new(),
         };
+        let is_insecure = request.security == Security::Insecure;
+        let cgroup = machine.cgroups.make(CgroupRequest {
+            id: LayerId::random().as_str(),
+            parent: &request.cgroup_parent,
+            limits: request.limits.as_ref(),
+            everywhere: is_insecure,
+        })?;
+        if is_insecure {
+            binds.add_groups(&cgroup)?;
+        }
         let Binds {
             mounts,
             stages,
@@ -80,7 +96,14 @@ impl Sandbox {
             root: writer.mount()?,
             mounts,
             stages,
-            filter: Some(Filter::default_profile()),
+            filter: (!is_insecure).then(Filter::default_profile),
+            network: None,
+            cgroup: Arc::new(cgroup),
+            permissions: Permissions {
+                insecure: is_insecure,
+                host_network: request.network == Network::Host,
+                devices: false,
+            },
         };
         let after = AfterRun {
             root: writer,

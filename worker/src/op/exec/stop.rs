@@ -1,6 +1,7 @@
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::OpOutcome;
 
+use crate::cgroup::CgroupError;
 use crate::confine::ConfineError;
 use crate::exec::{RunError, UserError};
 use crate::mount::MountError;
@@ -75,10 +76,31 @@ impl From<UserError> for Stop {
     }
 }
 
+impl From<CgroupError> for Stop {
+    fn from(error: CgroupError) -> Self {
+        match error {
+            CgroupError::Parent(_) => Self::invalid(error.to_string()),
+            // What the kernel says of a value that it cannot use.
+            CgroupError::Limit { ref source, .. }
+                if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ERANGE)) =>
+            {
+                Self::invalid(error.to_string())
+            }
+            CgroupError::NoController { .. } => {
+                Self::failed(FailureKind::Unsupported, error.to_string())
+            }
+            CgroupError::Limit { .. } | CgroupError::Group(_) | CgroupError::Machine(_) => {
+                Self::fault(error)
+            }
+        }
+    }
+}
+
 impl From<RunError> for Stop {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Request { .. } => Self::invalid(error.to_string()),
+            RunError::Denied(_) => Self::failed(FailureKind::Denied, error.to_string()),
             RunError::Machine { .. } | RunError::Helper(_) => Self::fault(error),
         }
     }
