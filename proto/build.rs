@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "upload.proto",
     "session_exporter.proto",
     "content.proto",
+    "trace_service.proto",
     "google/rpc/status.proto",
 ];
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_core::ports::{
-    CacheExporter, CacheImporter, CacheStore, Exporter, Frontend, ResultFiles, Worker,
+    Blobs, CacheExporter, CacheImporter, CacheStore, Exporter, Frontend, ResultFiles, Storage,
+    Worker,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driver, DriverParts, Permits, Task, Tasks};
+use crate::garbage::GarbageCollection;
 use crate::history::{History, Record};
 use crate::job::{self, JobRegistry, Running, SolveOutcome, SolveSpec};
 use crate::progress::{self, StatusStream};
@@ -23,6 +26,10 @@ pub struct EngineParts {
     pub worker: Arc<dyn Worker>,
     /// Remembers results.
     pub cache: Arc<dyn CacheStore>,
+    /// Says what is kept beyond builds, and lets go of it.
+    pub storage: Arc<dyn Storage>,
+    /// Blobs by digest.
+    pub blobs: Arc<dyn Blobs>,
     /// Looks into results and images.
     pub files: Arc<dyn ResultFiles>,
     /// Frontends, found by their names.
@@ -57,6 +64,8 @@ pub struct Engine {
 /// What the engine's own modules share.
 pub(crate) struct Parts {
     pub(crate) worker: Arc<dyn Worker>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) files: Arc<dyn ResultFiles>,
     pub(crate) frontends: BTreeMap<String, Arc<dyn Frontend>>,
     pub(crate) exporters: BTreeMap<String, Arc<dyn Exporter>>,
@@ -71,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) driver: Driver,
     pub(crate) jobs: JobRegistry,
     pub(crate) history: History,
+    /// Told when garbage may be collected.
+    pub(crate) collect: Arc<Notify>,
     /// Completes when no build may begin any more.
     pub(crate) stopping: CancellationToken,
 }
@@ -81,7 +92,12 @@ impl Engine {
     /// # Errors
     /// `Infrastructure` when the state folder cannot be used.
     pub fn new(parts: EngineParts) -> Result<Self, Failure> {
-        let history = History::open(&parts.state, &parts.limits, parts.clock.clone())?;
+        let history = History::open(
+            &parts.state,
+            &parts.limits,
+            parts.clock.clone(),
+            Arc::clone(&parts.blobs),
+        )?;
         let tasks = Tasks::default();
         let (driver, task) = Driver::start(
             DriverParts {
@@ -92,6 +108,15 @@ impl Engine {
             },
             &tasks,
         );
+        let stopping = CancellationToken::new();
+        let collect = Arc::new(Notify::new());
+        let collection = GarbageCollection {
+            storage: Arc::clone(&parts.storage),
+            wanted: Arc::clone(&collect),
+            stopping: stopping.clone(),
+        };
+        // Joined by the engine's end.
+        let _ends_with_the_engine = tasks.spawn("garbage collection", collection.run());
         let frontends = parts.frontends.into_iter();
         let exporters = parts.exporters.into_iter();
         let cache_importers = parts.cache_importers.into_iter();
@@ -99,6 +124,8 @@ impl Engine {
         Ok(Self {
             parts: Arc::new(Parts {
                 worker: parts.worker,
+                storage: parts.storage,
+                blobs: parts.blobs,
                 files: parts.files,
                 frontends: frontends.map(|f| (f.name().to_owned(), f)).collect(),
                 exporters: exporters.map(|e| (e.kind().to_owned(), e)).collect(),
@@ -113,7 +140,8 @@ impl Engine {
                 driver,
                 jobs: JobRegistry::default(),
                 history,
-                stopping: CancellationToken::new(),
+                stopping,
+                collect,
             }),
             driver: Arc::new(Mutex::new(Some(task))),
         })

@@ -20,6 +20,7 @@ mod bridge;
 mod clock;
 mod driver;
 mod export;
+mod garbage;
 mod limits;
 
 pub use clock::Clock;

@@ -32,6 +32,7 @@ pub use generated::{
         sshforward::v1 as ssh_forward,
         upload::v1 as upload,
     },
+    opentelemetry::proto::collector::trace::v1 as trace,
     pb, stack,
 };
 

@@ -11,6 +11,7 @@ pub mod exec;
 pub mod exporter;
 pub mod fileop;
 pub mod fsync;
+pub mod gc;
 pub mod images;
 pub mod layer;
 pub mod limits;

@@ -116,8 +116,44 @@ pub(super) struct OciTable {
     pub(super) gc: Option<bool>,
     #[serde(rename = "defaultCgroupParent")]
     pub(super) default_cgroup_parent: String,
+    #[serde(rename = "reservedSpace")]
+    pub(super) reserved_space: Option<SpaceText>,
+    #[serde(rename = "maxUsedSpace")]
+    pub(super) max_used_space: Option<SpaceText>,
+    #[serde(rename = "minFreeSpace")]
+    pub(super) min_free_space: Option<SpaceText>,
+    #[serde(rename = "gckeepstorage")]
+    pub(super) keep_storage: Option<SpaceText>,
+    pub(super) gcpolicy: Vec<PolicyTable>,
     #[serde(flatten)]
     pub(super) others: BTreeMap<String, toml::Value>,
+}
+
+/// Bytes as a number, or a text such as `512MB` or `10%`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum SpaceText {
+    Bytes(i64),
+    Text(String),
+}
+
+/// One rule of garbage collection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PolicyTable {
+    pub(super) all: bool,
+    pub(super) filters: Vec<String>,
+    #[serde(rename = "keepDuration")]
+    pub(super) keep_duration: Option<toml::Value>,
+    #[serde(rename = "reservedSpace")]
+    pub(super) reserved_space: Option<SpaceText>,
+    #[serde(rename = "maxUsedSpace")]
+    pub(super) max_used_space: Option<SpaceText>,
+    #[serde(rename = "minFreeSpace")]
+    pub(super) min_free_space: Option<SpaceText>,
+    /// The old name of reservedSpace.
+    #[serde(rename = "keepBytes")]
+    pub(super) keep_bytes: Option<SpaceText>,
 }
 
 /// The keys are tolerated, so that one file serves both daemons; only the worker itself cannot be had.
@@ -134,11 +170,6 @@ pub(super) const UNBUILT_WORKER_KEYS: &[&str] = &[
     "platforms",
     "rootless",
     "noProcessSandbox",
-    "reservedSpace",
-    "maxUsedSpace",
-    "minFreeSpace",
-    "gckeepstorage",
-    "gcpolicy",
     "cniConfigPath",
     "cniBinaryPath",
     "cniPoolSize",
@@ -154,6 +185,11 @@ pub(super) const UNBUILT_WORKER_KEYS: &[&str] = &[
 
 /// Further keys of the containerd worker's table.
 pub(super) const CONTAINERD_KEYS: &[&str] = &[
+    "reservedSpace",
+    "maxUsedSpace",
+    "minFreeSpace",
+    "gckeepstorage",
+    "gcpolicy",
     "address",
     "namespace",
     "runtime",

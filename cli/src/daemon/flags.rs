@@ -48,6 +48,15 @@ pub struct DaemonFlags {
     /// Whether to collect garbage
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub oci_worker_gc: Option<bool>,
+    /// So much is always left alone: bytes, or such as 5GB or 10%
+    #[arg(long, value_name = "SIZE", visible_alias = "oci-worker-gc-keepstorage")]
+    pub oci_worker_gc_reserved_space: Option<String>,
+    /// At most so much is kept: bytes, or such as 50GB or 60%
+    #[arg(long, value_name = "SIZE")]
+    pub oci_worker_gc_max_used_space: Option<String>,
+    /// So much of the disk is to stay free: bytes, or such as 50GB or 20%
+    #[arg(long, value_name = "SIZE")]
+    pub oci_worker_gc_min_free_space: Option<String>,
     /// Labels of the worker, as NAME=VALUE; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub oci_worker_labels: Vec<String>,
@@ -110,8 +119,7 @@ unbuilt! {
     values {
         debugaddr tlscert tlskey tlscacert
         oci_worker_proxy_snapshotter_path oci_worker_platform oci_worker_binary
-        oci_worker_apparmor_profile oci_worker_gc_keepstorage oci_worker_gc_reserved_space
-        oci_worker_gc_max_used_space oci_worker_gc_min_free_space
+        oci_worker_apparmor_profile
         oci_cni_config_path oci_cni_binary_dir oci_cni_pool_size
         containerd_worker_addr containerd_worker_labels containerd_worker_platform
         containerd_worker_namespace containerd_worker_runtime containerd_worker_net

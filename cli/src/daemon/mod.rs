@@ -2,6 +2,7 @@
 
 mod file;
 mod flags;
+mod garbage;
 mod image_socket;
 mod options;
 mod run;

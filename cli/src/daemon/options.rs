@@ -10,6 +10,7 @@ use super::file::{
     CONTAINERD_KEYS, ConfigFile, ContainerdTable, OciTable, RegistryTable, UNBUILT_WORKER_KEYS,
 };
 use super::flags::DaemonFlags;
+use super::garbage;
 
 /// What a daemon is told by its flags and its file together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,6 @@ pub struct DaemonOptions {
     pub log_level: String,
     /// Whether messages are JSON.
     pub log_json: bool,
-    /// Whether garbage should be collected. It is not yet, and the daemon says so.
-    pub collects_garbage: bool,
     /// What the engine is told.
     pub engine: EngineSettings,
 }
@@ -119,7 +118,6 @@ pub(super) fn combine(
             .or_else(|| file.grpc.gid.map(|gid| gid.to_string())),
         log_level: level,
         log_json,
-        collects_garbage: flags.oci_worker_gc.or(file.worker.oci.gc).unwrap_or(true),
         engine: engine_settings(flags, file)?,
     })
 }
@@ -167,6 +165,8 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
         cgroup_parent: file.worker.oci.default_cgroup_parent.clone(),
         distribution,
         labels,
+        stores_images: false,
+        garbage: garbage::policy(flags, &file.worker.oci)?,
         history_entries: history.and_then(|h| h.max_entries),
         history_age: history
             .and_then(|h| h.max_age.as_ref())
@@ -195,7 +195,7 @@ fn registry(table: &RegistryTable) -> RegistryConfig {
 }
 
 /// Seconds as a number, or a text with a unit.
-fn duration(value: &toml::Value) -> Result<Duration, OptionsError> {
+pub(super) fn duration(value: &toml::Value) -> Result<Duration, OptionsError> {
     let parsed = match value {
         toml::Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
         toml::Value::String(text) => match text.parse() {
@@ -232,8 +232,6 @@ fn refuse_unbuilt(flags: &DaemonFlags, file: &ConfigFile) -> Result<(), OptionsE
         oci_off,
         "a daemon without its own worker (oci-worker=false)",
     );
-    check(flags.oci_worker_gc == Some(true), "--oci-worker-gc=true");
-    check(file.worker.oci.gc == Some(true), "worker.oci.gc=true");
     check(file.proxy_network, "proxyNetwork");
     check(file.grpc.debug_address.is_some(), "grpc.debugAddress");
     check(file.grpc.tls.is_some(), "grpc.tls");
@@ -312,6 +310,7 @@ fn unknown_keys(
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use cooper_worker::gc::GcPolicy;
 
     use super::*;
 
@@ -355,7 +354,7 @@ mod tests {
         assert_eq!(options.root, Path::new("/tmp/r"));
         assert_eq!(options.sockets, [Path::new("/tmp/r/buildkitd.sock")]);
         assert_eq!(options.log_level, "debug");
-        assert!(!options.collects_garbage);
+        assert_eq!(options.engine.garbage, GcPolicy::Unneeded);
         let engine = options.engine;
         assert_eq!(engine.max_parallelism, NonZeroUsize::new(2));
         assert!(engine.entitlements.contains("security.insecure"));
@@ -376,7 +375,6 @@ mod tests {
             (&["--rootless"], "", "--rootless=true"),
             (&["--tlscert", "x"], "", "--tlscert=x"),
             (&["--addr", "tcp://0.0.0.0:1"], "", "--addr=tcp://0.0.0.0:1"),
-            (&["--oci-worker-gc"], "", "--oci-worker-gc=true"),
             (&["--oci-worker-net=cni"], "", "network mode cni"),
             (&[], "[grpc.tls]\ncert = 'a'", "grpc.tls"),
             (&[], "[worker.oci]\nbinary = 'crun'", "worker.oci.binary"),

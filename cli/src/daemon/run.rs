@@ -48,9 +48,6 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
             tracing::warn!("{name} is set and not supported yet");
         }
     }
-    if options.collects_garbage {
-        tracing::warn!("garbage collection is not supported yet: the state folder only grows");
-    }
     let root = environment.here.join(&options.root);
     let lock = StateLock::claim(&root)
         .with_context(|| format!("the state folder {}", root.display()))?

@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use cooper_worker::distribution::DistributionConfig;
+use cooper_worker::gc::GcPolicy;
 
 /// What an engine is told at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct EngineSettings {
     pub cgroup_parent: String,
     /// How registries are reached.
     pub distribution: DistributionConfig,
+    /// Whether an exported image gets its name in the local store unless the client says otherwise.
+    pub stores_images: bool,
+    /// What is collected without being asked.
+    pub garbage: GcPolicy,
     /// Labels of the worker.
     pub labels: BTreeMap<String, String>,
     /// Records of builds that are kept at most; the engine's default when `None`.
@@ -30,6 +35,8 @@ impl EngineSettings {
         let all = ["network.host", "security.insecure"];
         Self {
             entitlements: all.into_iter().map(String::from).collect(),
+            stores_images: true,
+            garbage: GcPolicy::Usual,
             ..Self::default()
         }
     }

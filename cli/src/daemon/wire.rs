@@ -58,6 +58,8 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         sessions: Arc::new(sessions.clone()),
         cgroup_parent: settings.cgroup_parent,
         runner: RunnerProgram::this_executable().map_err(|error| runner_missing(&error))?,
+        garbage: settings.garbage,
+        labels: settings.labels,
     };
     // Opening repairs what an earlier process left, which reads and writes disks.
     let opened = tokio::task::spawn_blocking(move || LocalWorker::open(worker_settings));
@@ -76,9 +78,11 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
     let engine = Engine::new(EngineParts {
         worker: Arc::clone(&shared) as Arc<dyn Worker>,
         cache: Arc::new(worker.cache()),
+        storage: Arc::new(worker.collector().clone()),
+        blobs: Arc::<LocalWorker>::clone(&shared),
         files: shared,
         frontends: vec![Arc::new(Dockerfile)],
-        exporters: exporters(&worker, &sessions),
+        exporters: exporters(&worker, &sessions, settings.stores_images),
         cache_importers: vec![
             Arc::new(RegistryCache::new(caches.clone())),
             Arc::new(LocalCache::new(caches.clone())),
@@ -101,7 +105,11 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
     })
 }
 
-fn exporters(worker: &LocalWorker, sessions: &SessionRegistry) -> Vec<Arc<dyn Exporter>> {
+fn exporters(
+    worker: &LocalWorker,
+    sessions: &SessionRegistry,
+    stores_images: bool,
+) -> Vec<Arc<dyn Exporter>> {
     let sessions: Arc<dyn Sessions> = Arc::new(sessions.clone());
     let (images, layers, source) = (worker.images(), worker.layers(), worker.image_source());
     let archive = |variant| {
@@ -113,14 +121,18 @@ fn exporters(worker: &LocalWorker, sessions: &SessionRegistry) -> Vec<Arc<dyn Ex
             Arc::clone(&sessions),
         ))
     };
+    let mut image = ImageExporter::new(
+        images,
+        layers,
+        source,
+        worker.distribution(),
+        Arc::clone(&sessions),
+    );
+    if !stores_images {
+        image = image.storing_when_asked();
+    }
     vec![
-        Arc::new(ImageExporter::new(
-            images,
-            layers,
-            source,
-            worker.distribution(),
-            Arc::clone(&sessions),
-        )),
+        Arc::new(image),
         archive(Variant::Oci),
         archive(Variant::Docker),
         Arc::new(Whole::new(

@@ -270,6 +270,7 @@ fn failure_shows_output_and_the_marked_line() {
         name: "Dockerfile".into(),
         language: "Dockerfile".into(),
         text: "FROM debian\nWORKDIR /src\nCOPY . .\nRUN make \\\n  all\nCMD [\"x\"]\n".into(),
+        definition: None,
     };
     let range = SourceRange {
         start_line: 4,

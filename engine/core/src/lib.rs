@@ -3,6 +3,7 @@
 //! Everything here is plain data and synchronous code. There is no runtime, file system, network, clock or
 //! randomness; the traits in [`ports`] name what the engine needs from the world and others implement them.
 //!
+//! * [`filters`]: how clients choose records, in containerd's syntax.
 //! * [`model`]: ids and plain data that cross every seam.
 //! * [`patterns`]: ignore patterns and wildcards as Docker's clients know them.
 //! * [`ports`]: the traits that the engine needs from the world.
@@ -13,6 +14,7 @@
 #![deny(clippy::iter_over_hash_type)]
 
 pub mod cachekey;
+pub mod filters;
 pub mod graph;
 pub mod model;
 pub mod patterns;

@@ -4,4 +4,4 @@ mod cache;
 mod run;
 
 pub(crate) use cache::{CacheExports, Gathered, gather};
-pub(crate) use run::{Export, run_all};
+pub(crate) use run::{Export, Exported, run_all};

@@ -12,6 +12,15 @@ use crate::engine::Parts;
 use crate::job::{ExporterSpec, Job};
 use crate::progress::VertexScope;
 
+/// What all exporters of a build told.
+#[derive(Debug, Default)]
+pub(crate) struct Exported {
+    /// Put together.
+    pub(crate) response: ExportResponse,
+    /// By their positions in the request.
+    pub(crate) each: BTreeMap<u32, ExportResponse>,
+}
+
 /// An exporter with what a client told it, found fit for the work before the work began.
 pub(crate) struct Export {
     exporter: Arc<dyn Exporter>,
@@ -78,7 +87,7 @@ pub(crate) async fn run_all(
     exports: &[Export],
     results: Vec<ExportPart>,
     metadata: BTreeMap<String, Bytes>,
-) -> Result<ExportResponse, Failure> {
+) -> Result<Exported, Failure> {
     let cancel = job.cancel.child_token();
     let now_ns = parts.clock.now_ns();
     let ended = join_all(exports.iter().map(|export| {
@@ -93,18 +102,21 @@ pub(crate) async fn run_all(
         export.run(job, request, &cancel)
     }))
     .await;
-    let mut response = ExportResponse::new();
+    let mut exported = Exported::default();
     let mut failures = Vec::new();
-    for result in ended {
+    for (export, result) in exports.iter().zip(ended) {
         match result {
-            Ok(told) => response.extend(told),
+            Ok(told) => {
+                exported.response.extend(told.clone());
+                exported.each.insert(export.index, told);
+            }
             Err(failure) => failures.push(failure),
         }
     }
     // A stable sort: causes before those that were stopped by them.
     failures.sort_by_key(|failure| failure.kind == FailureKind::Cancelled);
     match failures.into_iter().next() {
-        None => Ok(response),
+        None => Ok(exported),
         Some(failure) => Err(failure),
     }
 }

@@ -32,8 +32,43 @@ pub struct Record {
     /// Whether it is kept when others are forgotten for their age or number.
     #[serde(default)]
     pub pinned: bool,
+    /// How often it has changed since it was begun.
+    #[serde(default)]
+    pub generation: u32,
+    /// What is kept of it as blobs.
+    #[serde(default)]
+    pub blobs: RecordedBlobs,
     /// Whether it stays out of lists.
     pub(crate) internal: bool,
+}
+
+/// What the content store keeps of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedBlobs {
+    /// Whether nothing more will come.
+    pub sealed: bool,
+    /// All its progress.
+    pub logs: Option<RecordedBlob>,
+    /// Why it failed, with all details.
+    pub error: Option<RecordedBlob>,
+    /// Its trace.
+    pub trace: Option<RecordedBlob>,
+    /// The images that its exporters made, by their positions in the request.
+    pub results: BTreeMap<u32, RecordedBlob>,
+}
+
+/// A blob, as a descriptor names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedBlob {
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What else is said of it.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// One exporter of a build.
@@ -110,6 +145,8 @@ impl Record {
             begun_ns,
             ending: None,
             pinned: false,
+            generation: 0,
+            blobs: RecordedBlobs::default(),
             internal: spec.internal,
         }
     }

@@ -1,16 +1,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::ports::{Blobs, ExportResponse};
 use cooper_proto::Digest;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast;
 
-use super::Record;
 use super::record::VERSION;
+use super::{Record, seal};
+use crate::progress::replay;
 use crate::{Clock, Limits};
 
 /// How many changes a listener may be behind before it misses some.
@@ -30,7 +33,6 @@ pub(crate) enum Change {
 /// The records and logs of builds, on disk under the engine's folder.
 ///
 /// A name that a client chose is never part of a path: files are named by its digest.
-#[derive(Debug)]
 pub(crate) struct History {
     logs: PathBuf,
     folder: PathBuf,
@@ -38,7 +40,18 @@ pub(crate) struct History {
     age_ns: u64,
     entries: usize,
     records: Mutex<BTreeMap<JobId, Record>>,
+    blobs: Arc<dyn Blobs>,
+    /// Held while blobs of a record are made or let go.
+    sealing: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<Change>,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
 }
 
 impl History {
@@ -46,7 +59,12 @@ impl History {
     ///
     /// # Errors
     /// `Infrastructure` when the folder cannot be used.
-    pub(crate) fn open(state: &Path, limits: &Limits, clock: Clock) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        state: &Path,
+        limits: &Limits,
+        clock: Clock,
+        blobs: Arc<dyn Blobs>,
+    ) -> Result<Self, Failure> {
         let history = Self {
             logs: state.join("logs"),
             folder: state.join("history"),
@@ -54,6 +72,8 @@ impl History {
             age_ns: nanoseconds(limits.history_age),
             entries: limits.history_entries,
             records: Mutex::default(),
+            blobs,
+            sealing: tokio::sync::Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
         };
         history.load().map_err(|error| {
@@ -105,6 +125,53 @@ impl History {
         }
     }
 
+    /// Keeps what shows how a build ended: why it failed, and which images it made.
+    pub(crate) async fn keep_ending(
+        &self,
+        record: &mut Record,
+        failure: Option<&Failure>,
+        exported: &BTreeMap<u32, ExportResponse>,
+    ) {
+        if record.internal {
+            return;
+        }
+        let holder = holder(&JobId(record.job.clone()));
+        if let Some(failure) = failure {
+            match seal::keep_error(self.blobs.as_ref(), &holder, failure).await {
+                Ok(kept) => record.blobs.error = Some(kept),
+                Err(failure) => tracing::warn!(%failure, "a build's error is not kept in full"),
+            }
+        }
+        record.blobs.results = seal::hold_results(self.blobs.as_ref(), &holder, exported).await;
+    }
+
+    /// Keeps a finished build's progress and trace, once.
+    ///
+    /// # Errors
+    /// `NotFound` when no finished build has the name, or why it cannot be kept.
+    pub(crate) async fn seal(&self, job: &JobId) -> Result<(), Failure> {
+        let _one_at_a_time = self.sealing.lock().await;
+        let record = self.finished(job)?;
+        if record.blobs.sealed {
+            return Ok(());
+        }
+        let (blobs, holder) = (self.blobs.as_ref(), holder(job));
+        let progress = replay(self.log_path(job)).await?;
+        let logs = seal::keep_logs(blobs, &holder, progress).await?;
+        let trace = seal::keep_trace(blobs, &holder, &record).await?;
+        let mut record = self.finished(job)?;
+        record.blobs.logs = Some(logs);
+        record.blobs.trace = Some(trace);
+        record.blobs.sealed = true;
+        self.change(record).await;
+        Ok(())
+    }
+
+    async fn change(&self, mut record: Record) {
+        record.generation += 1;
+        self.keep(record).await;
+    }
+
     /// Writes down how a build ended. What cannot be written is kept in memory and said in the log.
     pub(crate) async fn end(&self, record: Record) {
         if record.internal {
@@ -112,6 +179,7 @@ impl History {
         } else {
             self.keep(record).await;
         }
+        let _one_at_a_time = self.sealing.lock().await;
         for old in self.outdated() {
             self.forget(&old).await;
         }
@@ -131,9 +199,10 @@ impl History {
     /// # Errors
     /// `NotFound` when no finished build has the name.
     pub(crate) async fn pin(&self, job: &JobId, pinned: bool) -> Result<(), Failure> {
+        let _one_at_a_time = self.sealing.lock().await;
         let mut record = self.finished(job)?;
         record.pinned = pinned;
-        self.keep(record).await;
+        self.change(record).await;
         Ok(())
     }
 
@@ -142,6 +211,7 @@ impl History {
     /// # Errors
     /// `NotFound` when no finished build has the name.
     pub(crate) async fn remove(&self, job: &JobId) -> Result<(), Failure> {
+        let _one_at_a_time = self.sealing.lock().await;
         self.finished(job)?;
         self.forget(job).await;
         Ok(())
@@ -208,6 +278,9 @@ impl History {
                 _ => {}
             }
         }
+        if let Err(failure) = self.blobs.let_go(&holder(job)).await {
+            tracing::warn!(%failure, "blobs of an old build stay");
+        }
         if !record.internal {
             self.tell(Change::Forgotten(record));
         }
@@ -233,6 +306,11 @@ fn read(path: &Path) -> Option<Record> {
     }
     let record: Record = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     (record.version == VERSION).then_some(record)
+}
+
+/// The name under which the content store keeps blobs of a build.
+fn holder(job: &JobId) -> String {
+    format!("history/{}", file_name(job))
 }
 
 fn file_name(job: &JobId) -> String {

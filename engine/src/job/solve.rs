@@ -15,7 +15,7 @@ use super::{
 use crate::bridge::BuildBridge;
 use crate::driver::{Imports, Permits, Seat, contain};
 use crate::engine::Parts;
-use crate::export::{self, CacheExports, Export, Gathered};
+use crate::export::{self, CacheExports, Export, Exported, Gathered};
 use crate::history::Record;
 use crate::progress::JobLog;
 
@@ -132,18 +132,44 @@ impl Run {
         // What the build began is gone before anybody is told that it is over.
         self.parts.driver.close(&self.job.id).await;
         self.job.log.finish();
+        let failure = result.as_ref().err();
+        let each = result.as_ref().map(|exported| exported.each.clone());
+        let history = &self.parts.history;
+        history
+            .keep_ending(&mut record, failure, &each.unwrap_or_default())
+            .await;
         let outcome = SolveOutcome {
-            result,
+            result: result.map(|exported| exported.response),
             summary: self.job.log.summary(),
         };
         record.end(&outcome, self.parts.clock.now_ns());
         self.parts.history.end(record).await;
         self.parts.jobs.remove(&self.job.id);
         self.parts.worker.end_build(&self.job.id).await;
+        self.seal_later();
+        self.parts.collect.notify_one();
         outcome
     }
 
-    async fn build(&self, returned: Option<Returned>) -> Result<ExportResponse, Failure> {
+    /// Nobody waits for what the history keeps beyond the record.
+    fn seal_later(&self) {
+        if self.spec.internal {
+            return;
+        }
+        let (parts, id) = (Arc::clone(&self.parts), self.job.id.clone());
+        let seal = async move {
+            match parts.history.seal(&id).await {
+                Err(failure) if failure.kind != FailureKind::NotFound => {
+                    tracing::warn!(job = %id, %failure, "a build's progress is not kept as a blob");
+                }
+                _ => {}
+            }
+        };
+        // Joined by the engine's end.
+        let _sealed_on_its_own = self.parts.tasks.spawn("sealing a record", seal);
+    }
+
+    async fn build(&self, returned: Option<Returned>) -> Result<Exported, Failure> {
         let parts_and_metadata = async {
             let result = self.convert(returned).await?;
             let parts = self.evaluate(&result.parts).await?;
@@ -168,12 +194,14 @@ impl Run {
             .collect();
         let exports = async {
             let exported = export::run_all(&self.parts, &self.job, &self.exports, parts, metadata);
-            response.extend(Box::pin(exported).await?);
+            let mut exported = Box::pin(exported).await?;
+            response.append(&mut exported.response);
             if let Some(gathered) = &gathered {
-                let exported = self.cache_exports.run_all(&self.job, gathered, &finals);
-                response.extend(Box::pin(exported).await?);
+                let caches = self.cache_exports.run_all(&self.job, gathered, &finals);
+                response.extend(Box::pin(caches).await?);
             }
-            Ok(response)
+            exported.response = response;
+            Ok(exported)
         };
         let response = exports.await;
         if let Some(gathered) = gathered {

@@ -30,7 +30,7 @@ pub(crate) fn location_source(location: &SourceLocation) -> (pb::SourceInfo, Vec
     let info = pb::SourceInfo {
         filename: location.file.name.clone(),
         data: location.file.text.clone().into_bytes(),
-        definition: None,
+        definition: location.file.definition.as_deref().cloned(),
         language: location.file.language.clone(),
     };
     let ranges = location

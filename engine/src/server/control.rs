@@ -1,4 +1,7 @@
-use cooper_core::model::{Failure, JobId};
+use std::borrow::Cow;
+
+use cooper_core::filters::Fields;
+use cooper_core::model::JobId;
 use cooper_proto::control::control_server::Control;
 use cooper_proto::control::{
     BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse,
@@ -11,9 +14,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{decode, history_event, status_from_failure, tunnel};
+use super::{decode, history_event, status_from_failure, tunnel, usage};
 use crate::Engine;
 use crate::engine::Parts;
+use crate::progress::timestamp;
 
 /// A stream of answers.
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
@@ -37,21 +41,54 @@ pub(super) fn worker_record(parts: &Parts) -> WorkerRecord {
         id: info.id,
         labels: info.labels,
         platforms: info.platforms,
+        gc_policy: parts.storage.rules().iter().map(usage::policy).collect(),
         buildkit_version: Some(version(parts)),
         ..WorkerRecord::default()
     }
 }
 
+/// What filters of workers may name.
+struct WorkerFields<'a>(&'a WorkerRecord);
+
+impl Fields for WorkerFields<'_> {
+    fn field(&self, path: &[String]) -> Option<Cow<'_, str>> {
+        match path.first()?.as_str() {
+            "id" => Some(self.0.id.as_str().into()),
+            "labels" => {
+                let label = self.0.labels.get(&path[1..].join("."));
+                label.map(|value| value.as_str().into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The version of BuildKit whose protocol and features this engine has, and from which buildx decides what to ask
+/// for (drop-in sheet). Our own version stands after the plus, as semantic versioning has it for builds.
+const PROTOCOL_VERSION: &str = "v0.31.0";
+
+/// The version of the Dockerfile frontend whose language the built-in frontend reads.
+const DOCKERFILE_VERSION: &str = "1.26.0";
+
 fn version(parts: &Parts) -> BuildkitVersion {
     BuildkitVersion {
         package: "cooper".to_owned(),
-        version: parts.version.clone(),
+        version: format!("{PROTOCOL_VERSION}+cooper.{}", parts.version),
+        dockerfile_version: DOCKERFILE_VERSION.to_owned(),
         ..BuildkitVersion::default()
     }
 }
 
-fn unbuilt(what: &str) -> Status {
-    status_from_failure(&Failure::unsupported(what))
+/// An answer with this side's time, by which a client corrects the times in it for its own clock.
+fn timed<T>(parts: &Parts, answers: T) -> Response<T> {
+    let mut response = Response::new(answers);
+    let now = timestamp(parts.clock.now_ns()).to_string();
+    if let Ok(now) = now.parse() {
+        response
+            .metadata_mut()
+            .insert("buildkit-current-timestamp", now);
+    }
+    response
 }
 
 #[async_trait]
@@ -83,7 +120,7 @@ impl Control for ControlService {
             .await
             .map_err(|f| status_from_failure(&f))?;
         let answers = progress.map(|news| news.map_err(|failure| status_from_failure(&failure)));
-        Ok(Response::new(answers.boxed()))
+        Ok(timed(self.engine.parts(), answers.boxed()))
     }
 
     async fn session(
@@ -99,11 +136,12 @@ impl Control for ControlService {
         &self,
         request: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
-        if !request.into_inner().filter.is_empty() {
-            return Err(unbuilt("a filter of workers"));
-        }
+        let filters = usage::filters(&request.into_inner().filter)
+            .map_err(|failure| status_from_failure(&failure))?;
+        let record = worker_record(self.engine.parts());
+        let takes = filters.take(&WorkerFields(&record));
         Ok(Response::new(ListWorkersResponse {
-            record: vec![worker_record(self.engine.parts())],
+            record: Some(record).filter(|_| takes).into_iter().collect(),
         }))
     }
 
@@ -115,25 +153,32 @@ impl Control for ControlService {
 
     async fn disk_usage(
         &self,
-        _: Request<DiskUsageRequest>,
+        request: Request<DiskUsageRequest>,
     ) -> Result<Response<DiskUsageResponse>, Status> {
-        Err(unbuilt("Control.DiskUsage"))
+        let record = usage::list(self.engine.parts(), &request.into_inner())
+            .await
+            .map_err(|failure| status_from_failure(&failure))?;
+        Ok(Response::new(DiskUsageResponse { record }))
     }
 
-    async fn prune(&self, _: Request<PruneRequest>) -> Result<Response<Self::PruneStream>, Status> {
-        Err(unbuilt("Control.Prune"))
+    async fn prune(
+        &self,
+        request: Request<PruneRequest>,
+    ) -> Result<Response<Self::PruneStream>, Status> {
+        let removed = usage::prune(self.engine.parts(), request.into_inner())
+            .await
+            .map_err(|failure| status_from_failure(&failure))?;
+        let answers = futures::stream::iter(removed.into_iter().map(Ok));
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn listen_build_history(
         &self,
         request: Request<BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        let request = request.into_inner();
-        if !request.filter.is_empty() {
-            return Err(unbuilt("a filter of builds"));
-        }
-        let events = history_event::listen(&self.engine.parts().history, &request);
-        Ok(Response::new(events.map(Ok).boxed()))
+        let events = history_event::listen(self.engine.parts(), &request.into_inner())
+            .map_err(|failure| status_from_failure(&failure))?;
+        Ok(timed(self.engine.parts(), events.map(Ok).boxed()))
     }
 
     async fn update_build_history(

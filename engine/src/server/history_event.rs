@@ -1,32 +1,44 @@
 //! Records of builds in the words of the wire (parity sheet C5).
 
-use cooper_core::model::{Failure, JobId};
+use std::collections::BTreeMap;
+
+use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_proto::control::{
-    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, Exporter,
-    UpdateBuildHistoryRequest,
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
+    BuildResultInfo, Descriptor, Exporter, UpdateBuildHistoryRequest,
 };
 use cooper_proto::rpc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::history::{Change, History, Record};
+use crate::engine::Parts;
+use crate::history::{BuildFilters, Change, History, Record, RecordedBlob};
 use crate::progress::timestamp;
 
 /// The records that a request asks for, and what happens to them until the client has heard enough.
+///
+/// # Errors
+/// `InvalidInput` for a filter that is none or a negative limit.
 pub(super) fn listen(
-    history: &History,
+    parts: &Parts,
     request: &BuildHistoryRequest,
-) -> BoxStream<'static, BuildHistoryEvent> {
+) -> Result<BoxStream<'static, BuildHistoryEvent>, Failure> {
+    let history = &parts.history;
+    let limit = match usize::try_from(request.limit) {
+        Ok(0) => usize::MAX,
+        Ok(limit) => limit,
+        Err(_) => {
+            let words = format!("invalid limit {}", request.limit);
+            return Err(Failure::new(FailureKind::InvalidInput, words));
+        }
+    };
     // Listening begins before the list is read, so that nothing falls in between.
     let changes = history.changes();
     let wanted = Wanted {
         job: Some(request.r#ref.clone()).filter(|job| !job.is_empty()),
         active_only: request.active_only,
-    };
-    let limit = match usize::try_from(request.limit) {
-        Ok(0) | Err(_) => usize::MAX,
-        Ok(limit) => limit,
+        filters: BuildFilters::parse(&request.filter, parts.clock.now_ns())?,
     };
     let known: Vec<_> = history
         .list()
@@ -37,14 +49,14 @@ pub(super) fn listen(
         .collect();
     let known = futures::stream::iter(known);
     if request.early_exit {
-        return known.boxed();
+        return Ok(known.boxed());
     }
     let news = BroadcastStream::new(changes).filter_map(move |change| {
         // A listener that fell behind misses changes; the records themselves can be listed again.
         let change = change.ok().and_then(|change| wanted.event(&change));
         futures::future::ready(change)
     });
-    known.chain(news).boxed()
+    Ok(known.chain(news).boxed())
 }
 
 /// Changes a record.
@@ -57,8 +69,7 @@ pub(super) async fn update(
 ) -> Result<(), Failure> {
     let job = JobId(request.r#ref);
     if request.finalize {
-        // To finalize is to wait for the trace; none is kept, so that there is nothing to wait for.
-        return Ok(());
+        return history.seal(&job).await;
     }
     if request.delete {
         history.remove(&job).await
@@ -70,12 +81,14 @@ pub(super) async fn update(
 struct Wanted {
     job: Option<String>,
     active_only: bool,
+    filters: BuildFilters,
 }
 
 impl Wanted {
     fn takes(&self, record: &Record) -> bool {
         self.job.as_ref().is_none_or(|job| *job == record.job)
             && (!self.active_only || record.ending.is_none())
+            && self.filters.take(record)
     }
 
     fn event(&self, change: &Change) -> Option<BuildHistoryEvent> {
@@ -87,6 +100,27 @@ impl Wanted {
         let named = self.job.as_ref().is_none_or(|job| *job == record.job);
         named.then(|| event(record, kind))
     }
+}
+
+fn descriptor(blob: &RecordedBlob) -> Descriptor {
+    Descriptor {
+        media_type: blob.media_type.clone(),
+        digest: blob.digest.clone(),
+        size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+        annotations: blob.annotations.clone(),
+    }
+}
+
+fn result(results: &BTreeMap<u32, RecordedBlob>) -> Option<BuildResultInfo> {
+    let first = results.values().next()?;
+    Some(BuildResultInfo {
+        result_deprecated: Some(descriptor(first)),
+        results: results
+            .iter()
+            .map(|(index, blob)| (i64::from(*index), descriptor(blob)))
+            .collect(),
+        ..BuildResultInfo::default()
+    })
 }
 
 fn kind(record: &Record) -> BuildHistoryEventType {
@@ -133,6 +167,11 @@ fn to_wire(record: &Record) -> BuildHistoryRecord {
             .map(|ending| ending.response.clone())
             .unwrap_or_default(),
         pinned: record.pinned,
+        generation: i32::try_from(record.generation).unwrap_or(i32::MAX),
+        logs: record.blobs.logs.as_ref().map(descriptor),
+        trace: record.blobs.trace.as_ref().map(descriptor),
+        external_error: record.blobs.error.as_ref().map(descriptor),
+        result: result(&record.blobs.results),
         num_cached_steps: count(steps.iter().filter(|step| step.cached).count()),
         num_total_steps: count(steps.len()),
         num_completed_steps: count(

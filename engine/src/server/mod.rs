@@ -5,6 +5,7 @@
 
 mod serve;
 
+mod content;
 mod control;
 mod gateway;
 
@@ -12,7 +13,9 @@ mod decode;
 mod history_event;
 mod remote_session;
 mod status;
+mod trace;
 mod tunnel;
+mod usage;
 
 pub use serve::serve;
 pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

@@ -1,13 +1,17 @@
 use cooper_core::model::{Failure, FailureKind};
+use cooper_proto::content::content_server::ContentServer;
 use cooper_proto::control::control_server::ControlServer;
 use cooper_proto::frontend::llb_bridge_server::LlbBridgeServer;
+use cooper_proto::trace::trace_service_server::TraceServiceServer;
 use cooper_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use super::content::ContentService;
 use super::control::ControlService;
 use super::gateway::GatewayService;
+use super::trace::TraceCollector;
 use crate::Engine;
 
 /// How much a client may send on one stream before it is read; the default of HTTP/2 is too little for a context.
@@ -29,8 +33,10 @@ pub async fn serve(
     let control = ControlServer::new(ControlService::new(engine.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let gateway = LlbBridgeServer::new(GatewayService::new(engine))
+    let gateway = LlbBridgeServer::new(GatewayService::new(engine.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let content = ContentServer::new(ContentService::new(engine))
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter
@@ -51,6 +57,8 @@ pub async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(control)
         .add_service(gateway)
+        .add_service(content)
+        .add_service(TraceServiceServer::new(TraceCollector))
         .add_service(health)
         .add_service(reflection)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until)

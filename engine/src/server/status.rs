@@ -43,6 +43,15 @@ struct InfoJson {
     data: String,
     #[serde(default)]
     language: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    definition: Option<DefinitionJson>,
+}
+
+/// A definition's ops, each in Base64; what is said about them beside is not needed to build it.
+#[derive(Serialize, Deserialize, Default)]
+struct DefinitionJson {
+    #[serde(default)]
+    def: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -110,7 +119,8 @@ fn details(failure: &Failure) -> Vec<Any> {
             },
         ));
     }
-    for location in &failure.locations {
+    // Who reads wraps the error in each: the last place is the first to be found.
+    for location in failure.locations.iter().rev() {
         details.extend(detail(SOURCE, &source_json(location)));
     }
     let own = FailureJson {
@@ -147,6 +157,13 @@ fn source_json(location: &SourceLocation) -> SourceJson {
             filename: info.filename,
             data: STANDARD.encode(info.data),
             language: info.language,
+            definition: info.definition.map(|definition| DefinitionJson {
+                def: definition
+                    .def
+                    .iter()
+                    .map(|op| STANDARD.encode(op))
+                    .collect(),
+            }),
         },
         ranges: ranges
             .into_iter()
@@ -178,6 +195,7 @@ fn read(code: Code, message: &str, details: &[Any]) -> Failure {
             _ => {}
         }
     }
+    failure.locations.reverse();
     failure
 }
 
@@ -192,6 +210,16 @@ fn location(source: SourceJson) -> SourceLocation {
             name: source.info.filename,
             language: source.info.language,
             text: String::from_utf8_lossy(&text).into_owned(),
+            definition: source.info.definition.map(|definition| {
+                let ops = definition
+                    .def
+                    .iter()
+                    .filter_map(|op| STANDARD.decode(op).ok());
+                Arc::new(cooper_proto::pb::Definition {
+                    def: ops.collect(),
+                    ..cooper_proto::pb::Definition::default()
+                })
+            }),
         }),
         ranges: source
             .ranges
@@ -240,6 +268,7 @@ mod tests {
                     name: "Dockerfile".into(),
                     language: "Dockerfile".into(),
                     text: "FROM scratch\nRUN false\n".into(),
+                    definition: None,
                 }),
                 ranges: vec![SourceRange {
                     start_line: 2,

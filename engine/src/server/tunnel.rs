@@ -125,7 +125,8 @@ impl HealthRule {
         let mut failures = 0;
         let mut timeout = self.timeout;
         while failures < HEALTH_FAILURES {
-            tokio::time::sleep(self.interval).await;
+            // The first question comes at once: it is what opens the connection, so that a session that no build
+            // uses is read to its end too.
             let begun = tokio::time::Instant::now();
             let check = client.check(HealthCheckRequest::default());
             match tokio::time::timeout(timeout, check).await {
@@ -141,6 +142,7 @@ impl HealthRule {
             }
             // A link that is slow for good is given time to be so.
             timeout = self.timeout.max(begun.elapsed().mul_f64(1.5));
+            tokio::time::sleep(self.interval).await;
         }
     }
 }

@@ -202,7 +202,7 @@ async fn the_engine_says_what_it_is() {
     let version = info.into_inner().buildkit_version.expect("a version");
     assert_eq!(
         (version.package.as_str(), version.version.as_str()),
-        ("cooper", "test")
+        ("cooper", "v0.31.0+cooper.test")
     );
     let workers = client
         .control

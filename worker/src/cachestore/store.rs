@@ -15,9 +15,10 @@ use crate::{
 
 /// `op|output|position|selector|input key|next key` to the time in nanoseconds since 1970
 /// when it was saved. For an op with no inputs, `op|output||||key`.
-const LINKS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("cache_links");
+pub(super) const LINKS: TableDefinition<'static, &'static str, u64> =
+    TableDefinition::new("cache_links");
 /// (key, result) to the time in nanoseconds since 1970 when it was saved.
-const RESULTS: TableDefinition<'static, (&'static str, &'static str), u64> =
+pub(super) const RESULTS: TableDefinition<'static, (&'static str, &'static str), u64> =
     TableDefinition::new("cache_results");
 /// (result, key): the same the other way round.
 const BY_RESULT: TableDefinition<'static, (&'static str, &'static str), ()> =
@@ -148,7 +149,7 @@ fn put(
     Ok(key)
 }
 
-fn forget(transaction: &WriteTransaction, result: &ResultId) -> Result<(), MetaError> {
+pub(super) fn forget(transaction: &WriteTransaction, result: &ResultId) -> Result<(), MetaError> {
     let mut by_result = transaction.open_table(BY_RESULT)?;
     let mut keys = Vec::new();
     for entry in by_result.range((result.0.as_str(), "")..)? {

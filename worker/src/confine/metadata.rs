@@ -84,6 +84,8 @@ pub struct Metadata {
     pub owner: Owner,
     /// Size in bytes.
     pub size: u64,
+    /// Space that it takes on the disk, in bytes.
+    pub allocated: u64,
     /// Last modification of the content.
     pub mtime: Time,
     /// Last access.
@@ -109,6 +111,10 @@ impl Metadata {
                 gid: stat.st_gid,
             },
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            // Counted in units of 512 bytes, whatever the file system's own are.
+            allocated: u64::try_from(stat.st_blocks)
+                .unwrap_or(0)
+                .saturating_mul(512),
             mtime: Time {
                 seconds: stat.st_mtime,
                 nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),

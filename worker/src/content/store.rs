@@ -78,6 +78,14 @@ impl ContentStore {
         }
     }
 
+    /// When the blob was stored, in nanoseconds since 1970; `None` when there is none.
+    #[must_use]
+    pub fn stored_ns(&self, digest: &Digest) -> Option<u64> {
+        let modified = fs::metadata(self.blob_path(digest)).ok()?.modified().ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_nanos()).ok()
+    }
+
     /// Opens the blob to read. Its bytes were verified when it entered.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ pub struct ImageExporter {
     pub(super) source: ImageSource,
     pub(super) distribution: Distribution,
     pub(super) sessions: Arc<dyn Sessions>,
+    stores_unasked: bool,
 }
 
 /// What the image exporter alone is told.
@@ -66,7 +67,16 @@ impl ImageExporter {
             source: source.clone(),
             distribution: distribution.clone(),
             sessions,
+            stores_unasked: true,
         }
+    }
+
+    /// The same exporter, which gives a name in the local store only when it is told `store=true`: what buildkitd does
+    /// where there is no other image store beside it.
+    #[must_use]
+    pub fn storing_when_asked(mut self) -> Self {
+        self.stores_unasked = false;
+        self
     }
 
     async fn run(
@@ -75,7 +85,7 @@ impl ImageExporter {
         events: &Events,
     ) -> Result<ExportResponse, Failure> {
         let mut attributes = ImageAttributes::read(&request.attributes, OWN)?;
-        let own = Own::read(&attributes)?;
+        let own = Own::read(&attributes, self.stores_unasked)?;
         let metadata = super::image_archive::merged_metadata(request, &mut attributes)?;
         let _hold = self.images.gate().hold().await;
         let stores = own.store && !attributes.name.is_empty();
@@ -166,7 +176,7 @@ impl ImageExporter {
 }
 
 impl Own {
-    fn read(attributes: &ImageAttributes) -> Result<Self, Failure> {
+    fn read(attributes: &ImageAttributes, stores_unasked: bool) -> Result<Self, Failure> {
         let flag = |key, default| attributes.own_flag(key, default);
         flag("unsafe-internal-store-allow-incomplete", false)?;
         Ok(Self {
@@ -174,7 +184,7 @@ impl Own {
             by_digest: flag("push-by-digest", false)?,
             insecure: flag("registry.insecure", false)?,
             unpack: flag("unpack", false)?,
-            store: flag("store", true)?,
+            store: flag("store", stores_unasked)?,
             canonical: flag("name-canonical", false)?,
             dangling_prefix: attributes.rest.get("dangling-name-prefix").cloned(),
             dangling_only_unnamed: flag("danging-name-empty-only", false)?,
@@ -203,7 +213,7 @@ impl Exporter for ImageExporter {
 
     fn describe(&self, attributes: &BTreeMap<String, String>) -> Result<String, Failure> {
         let attributes = ImageAttributes::read(attributes, OWN)?;
-        Own::read(&attributes)?;
+        Own::read(&attributes, self.stores_unasked)?;
         for name in attributes.names().into_iter().filter(|name| *name != "*") {
             parse_name(name)?;
         }

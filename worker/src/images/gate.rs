@@ -19,7 +19,7 @@ pub struct Hold {
 
 /// Nobody is putting anything down while this lives.
 #[derive(Debug)]
-pub(super) struct Closed {
+pub(crate) struct Closed {
     _guard: OwnedRwLockWriteGuard<()>,
 }
 
@@ -43,7 +43,7 @@ impl Gate {
     }
 
     /// Closes the gate if nobody is in it.
-    pub(super) fn try_close(&self) -> Option<Closed> {
+    pub(crate) fn try_close(&self) -> Option<Closed> {
         let guard = Arc::clone(&self.lock).try_write_owned().ok()?;
         Some(Closed { _guard: guard })
     }

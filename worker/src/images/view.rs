@@ -172,7 +172,7 @@ impl ImageStore {
 
     /// All blobs that a manifest or index leads to, itself included, as far as they are
     /// here.
-    pub(super) fn reachable(&self, target: &Descriptor) -> Result<Vec<Descriptor>, Failure> {
+    pub(crate) fn reachable(&self, target: &Descriptor) -> Result<Vec<Descriptor>, Failure> {
         let mut open = vec![target.clone()];
         let mut found = Vec::new();
         while let Some(descriptor) = open.pop() {

@@ -1,5 +1,6 @@
 //! This machine as a worker: one state folder, and everything that works on it.
 
+mod blobs;
 mod files;
 mod open;
 mod run;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ use crate::checksum::ContentSums;
 use crate::content::{ContentError, ContentStore};
 use crate::distribution::{Distribution, DistributionConfig, DistributionError};
 use crate::exec::RunnerProgram;
+use crate::gc::{
+    CacheMountRoom, Collector, GcError, GcPolicy, Ledger, ResultRoom, ResultUses, Room,
+};
 use crate::images::ImageStore;
 use crate::layer::Layers;
 use crate::limits::Limits;
@@ -37,6 +41,10 @@ pub struct WorkerSettings {
     pub runner: RunnerProgram,
     /// Control group that steps are put below when they name none; empty for the engine's own.
     pub cgroup_parent: String,
+    /// What is collected without being asked.
+    pub garbage: GcPolicy,
+    /// Further labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Performs ops on this machine. Clones are the same worker.
@@ -54,6 +62,10 @@ pub struct LocalWorker {
     pub(super) http_source: HttpSource,
     pub(super) exec: ExecOps,
     pub(super) sums: ContentSums,
+    pub(super) uses: ResultUses,
+    pub(super) collector: Collector,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) hostname: String,
 }
 
 /// Why a state folder could not be opened.
@@ -82,6 +94,9 @@ pub enum OpenError {
     /// The client for files by URL.
     #[error("http client: {0}")]
     Http(#[from] reqwest::Error),
+    /// The disk that garbage is collected from.
+    #[error("garbage collection: {0}")]
+    Garbage(#[from] GcError),
     /// The program that containers are started with.
     #[error("container runner: {0}")]
     Runner(#[from] MountError),
@@ -113,19 +128,31 @@ impl LocalWorker {
         let sessions = settings.sessions;
         let instance =
             hex::encode(&Sha256::digest(state.root().as_os_str().as_encoded_bytes())[..4]);
+        let cache_ledger = Ledger::new(&meta, "cache-mount-1");
+        let cache_mounts =
+            CacheMounts::new(&state.cache_mounts()).with_ledger(cache_ledger.clone());
         let exec = ExecOps::new(ExecParts {
             snapshots: snapshots.clone(),
-            cache_mounts: CacheMounts::new(&state.cache_mounts()),
+            cache_mounts: cache_mounts.clone(),
             sessions: Arc::clone(&sessions),
             program: settings.runner,
             cgroups: Cgroups::of_this_machine(&instance, &settings.cgroup_parent)?,
         });
         let sums = ContentSums::new(snapshots.clone());
+        let uses = ResultUses::default();
+        let local_source = LocalSource::new(&state, &snapshots, &sums, Arc::clone(&sessions));
+        let rooms: Vec<Box<dyn Room>> = vec![
+            Box::new(ResultRoom::new(&layers, &images, &uses)),
+            Box::new(CacheMountRoom::new(&cache_mounts, &cache_ledger)),
+            Box::new(local_source.room()),
+        ];
+        let folder = state.root().to_owned();
+        let collector = Collector::new(rooms, &layers, &images, folder, &settings.garbage)?;
         Ok(Self {
             id: worker_id(&meta)?,
             platform: platform::host(),
             image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
-            local_source: LocalSource::new(&state, &snapshots, &sums, Arc::clone(&sessions)),
+            local_source,
             http_source: HttpSource::new(&snapshots, &limits, sessions)?,
             limits,
             snapshots,
@@ -134,6 +161,10 @@ impl LocalWorker {
             distribution,
             exec,
             sums,
+            uses,
+            collector,
+            labels: settings.labels,
+            hostname: hostname(),
         })
     }
 
@@ -161,11 +192,22 @@ impl LocalWorker {
         &self.distribution
     }
 
+    /// What lets go of what is kept.
+    #[must_use]
+    pub fn collector(&self) -> &Collector {
+        &self.collector
+    }
+
     /// What fetches images, and their layers when they are needed.
     #[must_use]
     pub fn image_source(&self) -> &ImageSource {
         &self.image_source
     }
+}
+
+fn hostname() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
 }
 
 /// The id of a state folder's worker, chosen when the folder is new.

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use cooper_core::model::{Failure, FailureKind, JobId, ResultId};
 use cooper_core::ports::{
@@ -19,15 +17,15 @@ impl Worker for LocalWorker {
     fn info(&self) -> WorkerInfo {
         let labels = [
             ("executor", "cooper"),
+            ("hostname", &self.hostname),
             ("snapshotter", "overlayfs"),
             ("network", "host"),
         ];
+        let own = labels.map(|(name, value)| (format!("{LABEL}{name}"), value.to_owned()));
         WorkerInfo {
             id: self.id.clone(),
-            labels: labels
-                .into_iter()
-                .map(|(name, value)| (format!("{LABEL}{name}"), value.to_owned()))
-                .collect::<BTreeMap<_, _>>(),
+            // The owner's labels may say otherwise.
+            labels: own.into_iter().chain(self.labels.clone()).collect(),
             platforms: vec![self.platform.clone()],
         }
     }
@@ -78,6 +76,7 @@ impl Worker for LocalWorker {
             return false;
         }
         self.snapshots.meta().pins().pin(pin.result());
+        self.uses.taken(pin.result());
         true
     }
 
@@ -86,8 +85,9 @@ impl Worker for LocalWorker {
     }
 
     async fn release(&self, results: Vec<ResultId>) {
-        for result in results {
-            self.snapshots.meta().pins().unpin(&result);
+        for result in results.iter().filter(|result| !result.is_scratch()) {
+            self.uses.given_back(result);
+            self.snapshots.meta().pins().unpin(result);
         }
     }
 }

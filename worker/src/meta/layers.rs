@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cooper_core::model::ResultId;
 use cooper_proto::Digest;
@@ -297,6 +297,22 @@ impl Meta {
         })
     }
 
+    /// The blobs that are kept as forms of layers, by diff id.
+    ///
+    /// # Errors
+    /// When the store fails or a record is damaged.
+    pub fn layer_blobs(&self) -> Result<BTreeMap<Digest, Vec<Digest>>, MetaError> {
+        let table = self.read()?.open_table(BLOBS)?;
+        let mut forms: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
+        for entry in table.iter()? {
+            let (at, value) = entry?;
+            let diff_id = parse_digest(BlobRecord::KIND, at.value().0)?;
+            let blob = parse_digest(BlobRecord::KIND, &BlobRecord::decode(value.value())?.digest)?;
+            forms.entry(diff_id).or_default().push(blob);
+        }
+        Ok(forms)
+    }
+
     /// Layers that no result has: what garbage collection may remove when no operation is
     /// between making a layer and keeping its result.
     ///
@@ -332,6 +348,9 @@ impl Meta {
                     removed.push(id.clone());
                 }
             }
+            if !removed.is_empty() {
+                forget_stray_blobs(transaction)?;
+            }
             Ok(removed)
         })
     }
@@ -352,6 +371,20 @@ fn put(transaction: &WriteTransaction, info: &LayerInfo) -> Result<(), MetaError
     transaction
         .open_table(LAYERS)?
         .insert(info.id.as_str(), info.encode().as_slice())?;
+    Ok(())
+}
+
+/// Forms are known by diff id, which several layers may have: they go with the last of them.
+fn forget_stray_blobs(transaction: &WriteTransaction) -> Result<(), MetaError> {
+    let mut known = BTreeSet::new();
+    for entry in transaction.open_table(LAYERS)?.iter()? {
+        let (id, value) = entry?;
+        known.extend(LayerInfo::decode(id.value(), value.value())?.diff_id);
+    }
+    let has_layer = |diff_id: &str| diff_id.parse().is_ok_and(|it: Digest| known.contains(&it));
+    transaction
+        .open_table(BLOBS)?
+        .retain(|(diff_id, _), _| has_layer(diff_id))?;
     Ok(())
 }
 

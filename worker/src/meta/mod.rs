@@ -26,5 +26,5 @@ pub use images::ImageEntry;
 pub use layers::{LayerBlob, LayerForm, LayerInfo, LayerOrigin};
 pub use pins::{Pin, Pins};
 pub(crate) use record::Record;
-pub use results::ResultInfo;
+pub use results::{ResultInfo, ResultUse};
 pub use store::{Meta, Tables};

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use cooper_core::model::ResultId;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -33,6 +33,15 @@ pub struct ResultInfo {
     pub last_used_ns: u64,
     /// How often it was used.
     pub usage_count: u64,
+}
+
+/// How a result was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResultUse {
+    /// When last, in nanoseconds since 1970.
+    pub last_ns: u64,
+    /// How often.
+    pub times: u64,
 }
 
 impl ResultInfo {
@@ -132,22 +141,28 @@ impl Meta {
         Ok(id)
     }
 
-    /// Notes that a result was used.
+    /// Notes how results were used. Those that are gone are passed over.
     ///
     /// # Errors
-    /// [`MetaError::NoResult`], or the store's failure.
-    pub fn touch_result(&self, id: &ResultId, now_ns: u64) -> Result<(), MetaError> {
-        let id = id.clone();
+    /// When the store fails.
+    pub fn touch_results(&self, uses: BTreeMap<ResultId, ResultUse>) -> Result<(), MetaError> {
+        if uses.is_empty() {
+            return Ok(());
+        }
         self.write(move |tables| {
             let mut table = tables.transaction().open_table(RESULTS)?;
-            let found = table
-                .get(id.0.as_str())?
-                .map(|it| ResultInfo::decode(&id.0, it.value()))
-                .transpose()?;
-            let mut info = found.ok_or_else(|| MetaError::NoResult(id.clone()))?;
-            info.last_used_ns = now_ns;
-            info.usage_count += 1;
-            table.insert(id.0.as_str(), info.encode().as_slice())?;
+            for (id, news) in &uses {
+                let found = table.get(id.0.as_str())?;
+                let Some(mut info) = found
+                    .map(|it| ResultInfo::decode(&id.0, it.value()))
+                    .transpose()?
+                else {
+                    continue;
+                };
+                info.last_used_ns = info.last_used_ns.max(news.last_ns);
+                info.usage_count += news.times;
+                table.insert(id.0.as_str(), info.encode().as_slice())?;
+            }
             Ok(())
         })
     }

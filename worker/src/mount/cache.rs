@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::seed::seed;
 use crate::confine::{ConfineError, Owner, Root};
+use crate::gc::Ledger;
 
 /// How steps that run at the same time use one cache mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,22 @@ struct Inner {
     changed: Notify,
     /// Held while a new directory is filled.
     filling: Mutex<()>,
+    ledger: OnceLock<Ledger>,
+}
+
+/// Longest name that is read back.
+///
+/// # Units
+/// Bytes.
+const NAME_BYTES: u64 = 4096;
+
+/// `<64 hexadecimal digits>-<n>`.
+fn is_directory_name(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(hash, number)| {
+        hash.len() == 64
+            && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +74,60 @@ impl CacheMounts {
             used: Mutex::default(),
             changed: Notify::new(),
             filling: Mutex::default(),
+            ledger: OnceLock::new(),
         };
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// The same store, which notes uses in `ledger`.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        // Told at the start or not at all.
+        let _told_twice = self.inner.ledger.set(ledger);
+        self
+    }
+
+    /// Where the directories are.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Whether a step uses the directory now.
+    #[must_use]
+    pub fn is_used(&self, directory: &str) -> bool {
+        self.inner.used.lock().contains_key(directory)
+    }
+
+    /// The name that a directory was made for, empty when it says none.
+    pub(crate) fn name_of(&self, root: &Root, directory: &str) -> String {
+        let name = root.read_small(&Path::new(directory).join("id"), NAME_BYTES);
+        String::from_utf8_lossy(&name.unwrap_or_default()).into_owned()
+    }
+
+    /// Removes a directory unless it is in use; whether it is gone.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn remove(&self, directory: &str) -> Result<bool, ConfineError> {
+        if !is_directory_name(directory) || !self.inner.root.join(directory).is_dir() {
+            return Ok(false);
+        }
+        let mut used = self.inner.used.lock();
+        if used.contains_key(directory) {
+            return Ok(false);
+        }
+        let alone = Use {
+            users: 1,
+            shared: false,
+        };
+        used.insert(directory.to_owned(), alone);
+        drop(used);
+        let removed = Root::open(&self.inner.root)?.remove_all(Path::new(directory));
+        self.release(directory);
+        removed.map(|()| true)
     }
 
     /// Waits for a directory of this name and keeps it until the lease is dropped.
@@ -74,6 +141,9 @@ impl CacheMounts {
             // From here on no release is missed.
             changed.as_mut().enable();
             if let Some(lease) = self.try_lease(name, sharing) {
+                if let Some(ledger) = self.inner.ledger.get() {
+                    ledger.note(&lease.directory, &format!("cached mount {name}"));
+                }
                 return lease;
             }
             changed.await;

@@ -130,6 +130,23 @@ impl Snapshots {
         Ok(self.inner.meta.save_layer(info)?)
     }
 
+    /// As [`Self::adopt_layer`], and keeps a result that stands on the layer in the same step, pinned once: nothing
+    /// can find the layer unneeded in between.
+    ///
+    /// # Errors
+    /// As [`Self::adopt_layer`].
+    pub fn adopt_layer_and_result(
+        &self,
+        made: &Path,
+        layer: LayerInfo,
+        result: ResultInfo,
+    ) -> Result<ResultId, SnapshotError> {
+        self.place(made, &layer.id, None)?;
+        let id = result.id.clone();
+        self.inner.meta.save_layer_and_result(layer, result)?;
+        Ok(id)
+    }
+
     /// Keeps a chain of known layers as a result, pinned once.
     ///
     /// # Errors

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +9,13 @@ use cooper_core::ports::{
     SourceKeyRequest,
 };
 use cooper_proto::fsutil::Packet;
-use parking_lot::Mutex;
 
 use super::local_attributes::LocalWanted;
 use super::local_mirror::{Mirror, MirrorError};
 use crate::checksum::ContentSums;
 use crate::confine::Root;
 use crate::fsync::{Changes, ReceiveOptions, SyncError, Tree, copy_tree, receive};
+use crate::gc::{Ledger, MirrorLocks, MirrorRoom};
 use crate::snapshot::Snapshots;
 use crate::state::StateDir;
 
@@ -32,7 +31,8 @@ pub struct LocalSource {
     sums: ContentSums,
     sessions: Arc<dyn Sessions>,
     mirrors: PathBuf,
-    locks: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    locks: MirrorLocks,
+    ledger: Ledger,
 }
 
 impl LocalSource {
@@ -49,8 +49,15 @@ impl LocalSource {
             sums: sums.clone(),
             sessions,
             mirrors: state.local_mirrors(),
-            locks: Arc::default(),
+            locks: MirrorLocks::default(),
+            ledger: Ledger::new(snapshots.meta(), "mirror-1"),
         }
+    }
+
+    /// The mirrors, to be let go.
+    #[must_use]
+    pub fn room(&self) -> MirrorRoom {
+        MirrorRoom::new(&self.mirrors, &self.locks, &self.ledger)
     }
 
     /// The key of a directory: of the session that has it, so that it never matches another build's. What is in it
@@ -92,18 +99,21 @@ impl LocalSource {
             wanted.shared_key_hint,
             session.shared_key()
         );
-        let lock = self.locks.lock().entry(key.clone()).or_default().clone();
+        let name = Mirror::name(&key);
+        let lock = self.locks.lock().entry(name.clone()).or_default().clone();
         let _guard = lock.lock_owned().await;
+        let description = format!("local source for {}", wanted.name);
+        self.ledger.note(&name, &description);
         let directory = session.local_dir(&wanted.name, &wanted.filter).await?;
         let sync = Sync {
             source: self.clone(),
             mirror: blocking({
-                let (mirrors, key) = (self.mirrors.clone(), key.clone());
-                move || Ok(Mirror::open(&mirrors, &key)?)
+                let mirrors = self.mirrors.clone();
+                move || Ok(Mirror::open(&mirrors, &name)?)
             })
             .await?,
             wanted,
-            description: request.name.clone(),
+            description,
             events: events.clone(),
         };
         let result = match directory {

@@ -48,10 +48,14 @@ pub(super) enum MirrorError {
 }
 
 impl Mirror {
-    /// Opens or begins the mirror of a key below `mirrors`.
-    pub(super) fn open(mirrors: &Path, key: &str) -> Result<Self, MirrorError> {
-        let name = blake3::hash(key.as_bytes()).to_hex();
-        let directory = mirrors.join(name.as_str());
+    /// The name of a key's mirror.
+    pub(super) fn name(key: &str) -> String {
+        blake3::hash(key.as_bytes()).to_hex().to_string()
+    }
+
+    /// Opens or begins a mirror below `mirrors`.
+    pub(super) fn open(mirrors: &Path, name: &str) -> Result<Self, MirrorError> {
+        let directory = mirrors.join(name);
         let note = mirrors.join(format!("{name}.result"));
         match fs::create_dir(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -126,10 +130,10 @@ impl Mirror {
         let made = snapshots.new_layer_dir(&layer)?;
         link_tree(&Root::open(&self.directory)?, &Root::open(&made)?)?;
         let now = now_ns();
-        snapshots.adopt_layer(&made, LayerInfo::new(layer.clone(), description, 0, now))?;
-        let mut info = ResultInfo::new(vec![layer], description, now);
+        let mut info = ResultInfo::new(vec![layer.clone()], description, now);
         info.record_type = RECORD_TYPE.to_owned();
-        Ok(snapshots.meta().save_result(info)?)
+        let layer = LayerInfo::new(layer, description, 0, now);
+        Ok(snapshots.adopt_layer_and_result(&made, layer, info)?)
     }
 }
 

@@ -319,6 +319,11 @@ fn outputs(flags: &BuildFlags, around: Surroundings<'_>) -> Result<Vec<Output>, 
         if takes_names && !names.is_empty() && !output.attributes.contains_key("name") {
             output.attributes.insert("name".into(), names.clone());
         }
+        if output.kind == "image" {
+            // A daemon keeps no image unasked.
+            let stores = output.attributes.entry("store".into());
+            stores.or_insert_with(|| "true".into());
+        }
         let pushes = output.attributes.get("push").is_some_and(|p| p == "true");
         if pushes && !output.attributes.contains_key("name") {
             return Err(UsageError::new(

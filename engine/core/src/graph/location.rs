@@ -21,6 +21,7 @@ impl<'a> SourceMap<'a> {
                 name: info.filename.clone(),
                 language: info.language.clone(),
                 text: String::from_utf8_lossy(&info.data).into_owned(),
+                definition: info.definition.clone().map(Arc::new),
             })
         });
         Self {
@@ -44,8 +45,7 @@ impl<'a> SourceMap<'a> {
                 .and_then(|index| self.files.get(index))
                 .ok_or_else(|| wrong("it names a file that is not there"))?;
             let ranges = location.ranges.iter().map(|range| {
-                range_of(range)
-                    .ok_or_else(|| wrong("a range has no start or end, or a negative one"))
+                range_of(range).ok_or_else(|| wrong("a range has no start, or a negative place"))
             });
             Ok(SourceLocation {
                 file: Arc::clone(file),
@@ -57,7 +57,9 @@ impl<'a> SourceMap<'a> {
 }
 
 fn range_of(range: &pb::Range) -> Option<SourceRange> {
-    let (start, end) = (range.start.as_ref()?, range.end.as_ref()?);
+    let start = range.start.as_ref()?;
+    // A range without an end is a place.
+    let end = range.end.as_ref().unwrap_or(start);
     Some(SourceRange {
         start_line: u32::try_from(start.line).ok()?,
         start_character: u32::try_from(start.character).ok()?,

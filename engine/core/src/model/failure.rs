@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use cooper_proto::Digest;
+use cooper_proto::{Digest, pb};
 
 /// Why something that a client asked for did not happen, with what is needed to show it well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,7 @@ pub struct SourceLocation {
 }
 
 /// A file that a build was described by, as it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SourceFile {
     /// Name to show, such as `Dockerfile`.
     pub name: String,
@@ -60,7 +60,12 @@ pub struct SourceFile {
     pub language: String,
     /// The whole text.
     pub text: String,
+    /// What makes the file, where it was read out of a build's result.
+    pub definition: Option<Arc<pb::Definition>>,
 }
+
+// A definition has no numbers that differ from themselves.
+impl Eq for SourceFile {}
 
 /// Lines of a file, counted from 1; both ends are included. Characters are counted from 0 as the wire does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

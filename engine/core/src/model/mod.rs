@@ -5,9 +5,11 @@ mod failure;
 mod id;
 mod op;
 mod redact;
+mod usage;
 
 pub use event::{LogStream, OpEvent, Status, Warning};
 pub use failure::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
 pub use id::{CacheKeyId, Edge, JobId, RequestId, ResultId, SessionId, TaskId};
 pub use op::{CacheMap, ContentSelector, InputKeyRule, LinuxResources, Pin};
 pub use redact::redacted;
+pub use usage::{PruneRule, UsageRecord};

@@ -6,6 +6,7 @@
 //! a result, an image's configuration, a session's secret) may be dropped at any time; what they fetched until then is
 //! kept whole or not at all.
 
+mod blobs;
 mod bridge;
 mod cache;
 mod content;
@@ -15,6 +16,7 @@ mod frontend;
 mod remote_cache;
 mod session;
 mod source;
+mod storage;
 mod worker;
 
 #[cfg(any(test, feature = "conformance"))]
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 use crate::model::OpEvent;
 
+pub use blobs::{BlobInfo, Blobs, Pieces};
 pub use bridge::{Bridge, ImageQuery, RefId, ResolveMode, ResolvedImage};
 pub use cache::{CacheStore, CachedResult, InputKey, KeyQuery, LookupAnswer};
 pub use content::{ClientContent, ContentReader, ContentWriter};
@@ -41,6 +44,7 @@ pub use session::{
     PacketStream, Session, Sessions, SshAgent, SshConnection,
 };
 pub use source::{ChecksumAlgorithm, ChecksumRequest, GitMeta, HttpMeta, SourceMeta, SourceQuery};
+pub use storage::Storage;
 pub use worker::{
     ContentKeyRequest, OpOutcome, OpRequest, SourceKey, SourceKeyRequest, Worker, WorkerInfo,
 };

@@ -176,6 +176,7 @@ pub(super) fn warning(request: WarnRequest) -> Result<Warning, Failure> {
                 name: info.filename,
                 language: info.language,
                 text: text(info.data),
+                definition: info.definition.map(Arc::new),
             }),
             ranges: ranges.iter().map(range).collect(),
         }),

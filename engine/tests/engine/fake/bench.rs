@@ -14,8 +14,10 @@ use cooper_proto::control::StatusResponse;
 use cooper_proto::pb;
 use futures::StreamExt;
 
+use super::blobs::FakeBlobs;
 use super::cache::FakeCache;
 use super::files::FakeFiles;
+use super::storage::FakeStorage;
 use super::worker::FakeWorker;
 
 /// What a test wants otherwise than usual.
@@ -46,6 +48,8 @@ impl Bench {
         let engine = Engine::new(EngineParts {
             worker: Arc::<FakeWorker>::clone(&worker),
             cache: Arc::new(FakeCache::default()),
+            storage: Arc::new(FakeStorage),
+            blobs: Arc::new(FakeBlobs::default()),
             files: Arc::<FakeFiles>::clone(&files),
             frontends: setup.frontends,
             cache_importers: Vec::new(),

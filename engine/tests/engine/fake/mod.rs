@@ -1,12 +1,14 @@
 //! A world for an engine in which every step does what a test says, when the test says it.
 
 mod bench;
+mod blobs;
 mod cache;
 mod client;
 mod exporter;
 mod files;
 mod frontend;
 mod llb;
+mod storage;
 mod worker;
 
 pub(crate) use bench::{Bench, Setup, all, output_of};
