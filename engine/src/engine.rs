@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_core::ports::{
-    Blobs, CacheExporter, CacheImporter, CacheStore, Exporter, Frontend, ResultFiles, Storage,
+    Blobs, CacheExporter, CacheImporter, CacheStore, Containers, Exporter, Frontend, ResultFiles, Storage,
     Worker,
 };
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ pub struct EngineParts {
     pub blobs: Arc<dyn Blobs>,
     /// Looks into results and images.
     pub files: Arc<dyn ResultFiles>,
+    /// Holds containers open.
+    pub containers: Arc<dyn Containers>,
     /// Frontends, found by their names.
     pub frontends: Vec<Arc<dyn Frontend>>,
     /// Exporters, found by their kinds.
@@ -67,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) files: Arc<dyn ResultFiles>,
+    pub(crate) containers: Arc<dyn Containers>,
     pub(crate) frontends: BTreeMap<String, Arc<dyn Frontend>>,
     pub(crate) exporters: BTreeMap<String, Arc<dyn Exporter>>,
     pub(crate) cache_importers: BTreeMap<String, Arc<dyn CacheImporter>>,
@@ -127,6 +130,7 @@ impl Engine {
                 storage: parts.storage,
                 blobs: parts.blobs,
                 files: parts.files,
+                containers: parts.containers,
                 frontends: frontends.map(|f| (f.name().to_owned(), f)).collect(),
                 exporters: exporters.map(|e| (e.kind().to_owned(), e)).collect(),
                 cache_importers: cache_importers.map(|i| (i.kind().to_owned(), i)).collect(),

@@ -14,6 +14,8 @@ pub struct Limits {
     pub exporters: usize,
     /// Results that a frontend may hold in one build.
     pub refs_per_build: usize,
+    /// Containers that a frontend may hold open at a time.
+    pub containers_per_frontend: usize,
     /// How long a request waits for a session that has not attached yet (parity sheet D).
     pub session_wait: Duration,
     /// How long a request for progress waits for a build that is not known yet (parity sheet F).
@@ -38,6 +40,7 @@ impl Default for Limits {
             graph: cooper_core::graph::Limits::default(),
             exporters: 16,
             refs_per_build: 10_000,
+            containers_per_frontend: 100,
             session_wait: Duration::from_secs(5),
             status_wait: Duration::from_secs(6),
             health_interval: Duration::from_secs(5),

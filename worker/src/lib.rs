@@ -16,6 +16,7 @@ pub mod images;
 pub mod layer;
 pub mod limits;
 pub mod local_worker;
+mod look;
 pub mod meta;
 pub mod mount;
 pub mod network;

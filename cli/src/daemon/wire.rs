@@ -80,7 +80,8 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         cache: Arc::new(worker.cache()),
         storage: Arc::new(worker.collector().clone()),
         blobs: Arc::<LocalWorker>::clone(&shared),
-        files: shared,
+        files: Arc::<LocalWorker>::clone(&shared),
+        containers: shared,
         frontends: vec![Arc::new(Dockerfile)],
         exporters: exporters(&worker, &sessions, settings.stores_images),
         cache_importers: vec![

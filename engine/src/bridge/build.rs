@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use cooper_core::ports::{
     Bridge, FileStat, ImageQuery, ReadFileRequest, RefId, ResolvedImage, SourceMeta, SourceQuery,
 };
 use cooper_proto::pb;
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::images::Images;
@@ -24,6 +26,8 @@ pub(crate) struct BuildBridge {
     job: Arc<Job>,
     references: References,
     images: Images,
+    /// States that failed steps were left in.
+    failed: Mutex<BTreeSet<ResultId>>,
 }
 
 impl BuildBridge {
@@ -34,7 +38,35 @@ impl BuildBridge {
             job,
             references: References::default(),
             images: Images::default(),
+            failed: Mutex::default(),
         }
+    }
+
+    /// The build that this is the bridge of.
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// What the engine's modules share.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Lets who is told of a failure look into the states that it names.
+    pub(crate) fn show_states(&self, failure: &Failure) {
+        if let Some(op) = &failure.op {
+            let states = op.inputs.iter().chain(&op.mounts).flatten().cloned();
+            self.failed.lock().extend(states);
+        }
+    }
+
+    /// Computes a named result, or finds the state of a failed step by its id.
+    pub(super) async fn state(&self, id: &str) -> Result<ResultId, Failure> {
+        let state = ResultId(id.to_owned());
+        if self.failed.lock().contains(&state) {
+            return Ok(state);
+        }
+        self.result(&RefId(id.to_owned())).await
     }
 
     /// What a named result is made by.

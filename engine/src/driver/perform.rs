@@ -8,6 +8,7 @@ use cooper_core::ports::{
 };
 use cooper_core::scheduler::{Work, WorkDone, scoped_op};
 use cooper_proto::Digest;
+use prost::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::imports::merge;
@@ -238,7 +239,12 @@ async fn run(
     let outcome = world.worker.run(request, tools.events, cancelled).await;
     drop(permit);
     match outcome {
-        OpOutcome::Failed(failure) => OpOutcome::Failed(blame(failure, vertex)),
+        OpOutcome::Failed(mut failure) => {
+            if let Some(op) = &mut failure.op {
+                Arc::make_mut(op).op = vertex.op.encode_to_vec();
+            }
+            OpOutcome::Failed(blame(failure, vertex))
+        }
         OpOutcome::Fault(failure) => OpOutcome::Fault(blame(failure, vertex)),
         other @ (OpOutcome::Success(_) | OpOutcome::Cancelled) => other,
     }

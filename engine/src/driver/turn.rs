@@ -71,6 +71,8 @@ pub(super) struct Turn {
     /// Which build's log has what happened inside a vertex: the first that it was reported to.
     origins: BTreeMap<Digest, JobId>,
     releases: Vec<Task<()>>,
+    /// States that failed steps were left in, with the builds that may look into them.
+    failed: Vec<(Vec<JobId>, Vec<ResultId>)>,
     stopping: bool,
 }
 
@@ -114,6 +116,7 @@ impl Turn {
             closing: Vec::new(),
             origins: BTreeMap::new(),
             releases: Vec::new(),
+            failed: Vec::new(),
             stopping: false,
         }
     }
@@ -184,6 +187,7 @@ impl Turn {
         self.stimulate(Stimulus::JobClosed { job: job.clone() });
         self.seats.remove(&job);
         self.origins.retain(|_, origin| *origin != job);
+        self.forget_failed(&job);
         self.closing.push(Closing { waits_for, done });
         self.tell_closed();
     }
@@ -203,6 +207,17 @@ impl Turn {
         let Some(running) = self.running.remove(&name) else {
             return;
         };
+        if let WorkDone::Run(OpOutcome::Failed(failure)) = &done
+            && let Some(op) = &failure.op
+        {
+            let made = op.made();
+            let mut jobs = running.jobs.clone();
+            jobs.retain(|job| self.seats.contains_key(job));
+            match jobs.is_empty() {
+                true => self.release(made),
+                false => self.failed.push((jobs, made)),
+            }
+        }
         let (epoch, task) = name;
         if epoch == self.epoch {
             self.stimulate(Stimulus::Done { task, done });
@@ -214,6 +229,18 @@ impl Turn {
             closing.waits_for.retain(|waited| *waited != name);
         }
         self.tell_closed();
+    }
+
+    /// Lets go of the states of failed steps that only this build could look into.
+    fn forget_failed(&mut self, job: &JobId) {
+        for (jobs, _) in &mut self.failed {
+            jobs.retain(|it| it != job);
+        }
+        let (over, wanted) = std::mem::take(&mut self.failed)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(jobs, _)| jobs.is_empty());
+        self.failed = wanted;
+        self.release(over.into_iter().flat_map(|(_, states)| states).collect());
     }
 
     /// Hands one stimulus to the scheduler and does as it says.

@@ -59,14 +59,35 @@ impl Entitlements {
         Ok(())
     }
 
-    fn check_exec(&self, exec: &pb::ExecOp) -> Result<(), Failure> {
-        // Numbers, not names: a value that this build does not know needs the permission too.
-        if exec.network == pb::NetMode::Host as i32 {
+    /// Refuses a network that was not granted.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub(crate) fn check_network(&self, network: i32) -> Result<(), Failure> {
+        if network == pb::NetMode::Host as i32 {
             self.need(HOST_NETWORK)?;
         }
-        if exec.security != pb::SecurityMode::Sandbox as i32 {
-            self.need(INSECURE)?;
+        Ok(())
+    }
+
+    /// Refuses a security mode that was not granted.
+    ///
+    /// # Errors
+    /// `InvalidInput` for one that does not exist, `Denied`.
+    pub(crate) fn check_security(&self, mode: i32) -> Result<(), Failure> {
+        match pb::SecurityMode::try_from(mode) {
+            Ok(pb::SecurityMode::Sandbox) => Ok(()),
+            Ok(pb::SecurityMode::Insecure) => self.need(INSECURE),
+            Err(_) => Err(Failure::new(
+                FailureKind::InvalidInput,
+                format!("invalid security mode {mode}"),
+            )),
         }
+    }
+
+    fn check_exec(&self, exec: &pb::ExecOp) -> Result<(), Failure> {
+        self.check_network(exec.network)?;
+        self.check_security(exec.security)?;
         if !exec.cdi_devices.is_empty() {
             self.need(DEVICE)?;
         }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{CacheSpec, Entitlements};
+use crate::bridge::HeldContainers;
 use crate::progress::JobLog;
 
 /// A build that is open.
@@ -25,12 +26,14 @@ pub(crate) struct Job {
     /// Completes when it is to stop.
     pub(crate) cancel: CancellationToken,
     /// Set while the client drives the build over the frontends' service.
-    pub(crate) gateway: Option<GatewayReturn>,
+    pub(crate) gateway: Option<Arc<GatewayReturn>>,
 }
 
-/// Where a client that is its own frontend hands over its result.
+/// What a frontend that asks over the frontends' service has of its own.
 #[derive(Debug)]
 pub(crate) struct GatewayReturn {
+    /// The containers that it holds open.
+    pub(crate) containers: HeldContainers,
     /// What the client may ask back for.
     pub(crate) request: FrontendRequest,
     result: Mutex<Option<oneshot::Sender<Result<FrontendResult, Failure>>>>,
@@ -43,6 +46,7 @@ impl GatewayReturn {
     ) -> (Self, oneshot::Receiver<Result<FrontendResult, Failure>>) {
         let (sender, receiver) = oneshot::channel();
         let place = Self {
+            containers: HeldContainers::default(),
             request,
             result: Mutex::new(Some(sender)),
         };

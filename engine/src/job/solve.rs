@@ -51,7 +51,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
     let (gateway, returned) = match &spec.build {
         Build::Gateway { request } => {
             let (place, returned) = GatewayReturn::new(request.clone());
-            (Some(place), Some(returned))
+            (Some(Arc::new(place)), Some(returned))
         }
         Build::Definition(_) | Build::Frontend { .. } => (None, None),
     };
@@ -129,7 +129,15 @@ impl Run {
             }
         };
         let result = contain("a build", build).await.and_then(|result| result);
+        // States of the build are not there to look into once it is over.
+        let result = result.map_err(|failure| Failure {
+            op: None,
+            ..failure
+        });
         // What the build began is gone before anybody is told that it is over.
+        if let Some(frontend) = &self.job.gateway {
+            frontend.containers.release_all().await;
+        }
         self.parts.driver.close(&self.job.id).await;
         self.job.log.finish();
         let failure = result.as_ref().err();

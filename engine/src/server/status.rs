@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cooper_core::model::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
-use cooper_proto::rpc;
+use cooper_core::model::{
+    FailedOp, Failure, FailureDetail, FailureKind, ResultId, SourceFile, SourceLocation,
+    SourceRange,
+};
+use cooper_proto::{errdefs, pb, rpc};
 use prost::Message;
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,8 @@ use crate::progress::location_source;
 
 const VERTEX: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+/// A message, not JSON: clients find it by its name among the messages that they know.
+const SOLVE: &str = "type.googleapis.com/errdefs.Solve";
 /// What only Cooper's own clients understand; others pass over it.
 const FAILURE: &str = "cooper/Failure+json";
 
@@ -123,6 +128,16 @@ fn details(failure: &Failure) -> Vec<Any> {
     for location in failure.locations.iter().rev() {
         details.extend(detail(SOURCE, &source_json(location)));
     }
+    if let Some(op) = &failure.op {
+        details.push(Any {
+            type_url: SOLVE.to_owned(),
+            value: solve(op).encode_to_vec(),
+        });
+    }
+    details.extend(failure.details.iter().map(|detail| Any {
+        type_url: detail.type_url.clone(),
+        value: detail.value.clone(),
+    }));
     let own = FailureJson {
         hint: failure.hint.clone(),
         exit_code: match failure.kind {
@@ -134,6 +149,23 @@ fn details(failure: &Failure) -> Vec<Any> {
         details.extend(detail(FAILURE, &own));
     }
     details
+}
+
+fn solve(op: &FailedOp) -> errdefs::Solve {
+    let ids = |states: &[Option<ResultId>]| {
+        let id = |state: &Option<ResultId>| state.as_ref().map(|it| it.0.clone());
+        states
+            .iter()
+            .map(|state| id(state).unwrap_or_default())
+            .collect()
+    };
+    errdefs::Solve {
+        input_i_ds: ids(&op.inputs),
+        mount_i_ds: ids(&op.mounts),
+        op: pb::Op::decode(op.op.as_slice()).ok(),
+        description: op.description.clone(),
+        ..errdefs::Solve::default()
+    }
 }
 
 fn detail(url: &str, value: &impl Serialize) -> Option<Any> {
@@ -178,7 +210,6 @@ fn source_json(location: &SourceLocation) -> SourceJson {
 fn read(code: Code, message: &str, details: &[Any]) -> Failure {
     let mut failure = Failure::new(kind_of(code), message);
     for detail in details {
-        // A detail that cannot be read is one that this build does not know.
         match detail.type_url.as_str() {
             VERTEX => {
                 let vertex: VertexJson = parse(detail);
@@ -192,7 +223,12 @@ fn read(code: Code, message: &str, details: &[Any]) -> Failure {
                     failure.kind = FailureKind::Exit { code };
                 }
             }
-            _ => {}
+            // States of a build that is not ours to look into.
+            SOLVE => {}
+            _ => failure.details.push(FailureDetail {
+                type_url: detail.type_url.clone(),
+                value: detail.value.clone(),
+            }),
         }
     }
     failure.locations.reverse();
@@ -284,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn details_that_nobody_knows_are_passed_over() {
+    fn details_that_nobody_here_knows_are_handed_on() {
         let status = rpc::Status {
             code: 5,
             message: "gone".into(),
@@ -293,9 +329,9 @@ mod tests {
                 value: b"not even JSON".to_vec(),
             }],
         };
-        assert_eq!(
-            failure_from_rpc(&status),
-            Failure::new(FailureKind::NotFound, "gone")
-        );
+        let failure = failure_from_rpc(&status);
+        assert_eq!(failure.kind, FailureKind::NotFound);
+        let again = rpc::Status::decode(status_from_failure(&failure).details()).expect("a status");
+        assert_eq!(again, status);
     }
 }

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use cooper_proto::{Digest, pb};
 
+use super::ResultId;
+
 /// Why something that a client asked for did not happen, with what is needed to show it well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -16,6 +18,45 @@ pub struct Failure {
     pub locations: Vec<SourceLocation>,
     /// What the user could try.
     pub hint: Option<String>,
+    /// What there is to look at of the op that failed.
+    pub op: Option<Arc<FailedOp>>,
+    /// What a frontend told of it in its own terms, handed on as it is.
+    pub details: Vec<FailureDetail>,
+}
+
+/// Something about a failure in the terms of who raised it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureDetail {
+    /// What kind of value it is.
+    pub type_url: String,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// What an op that failed leaves, for who wants to look around in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FailedOp {
+    /// The op's bytes.
+    pub op: Vec<u8>,
+    /// For each of the op's mounts the state that it began with.
+    pub inputs: Vec<Option<ResultId>>,
+    /// For each of the op's mounts the state that it was left in, pinned once by who made it where it is not also among
+    /// the inputs.
+    pub mounts: Vec<Option<ResultId>>,
+    /// What the vertex is described by.
+    pub description: std::collections::BTreeMap<String, String>,
+}
+
+impl FailedOp {
+    /// The states that were made by failing.
+    #[must_use]
+    pub fn made(&self) -> Vec<ResultId> {
+        let made = self.mounts.iter().filter(|it| !self.inputs.contains(it));
+        made.flatten()
+            .filter(|it| !it.is_scratch())
+            .cloned()
+            .collect()
+    }
 }
 
 /// Whose fault a failure is.
@@ -89,6 +130,8 @@ impl Failure {
             vertex: None,
             locations: Vec::new(),
             hint: None,
+            op: None,
+            details: Vec::new(),
         }
     }
 

@@ -8,7 +8,9 @@ mod redact;
 mod usage;
 
 pub use event::{LogStream, OpEvent, Status, Warning};
-pub use failure::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
+pub use failure::{
+    FailedOp, Failure, FailureDetail, FailureKind, SourceFile, SourceLocation, SourceRange,
+};
 pub use id::{CacheKeyId, Edge, JobId, RequestId, ResultId, SessionId, TaskId};
 pub use op::{CacheMap, ContentSelector, InputKeyRule, LinuxResources, Pin};
 pub use redact::redacted;

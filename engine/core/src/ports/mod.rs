@@ -9,6 +9,7 @@
 mod blobs;
 mod bridge;
 mod cache;
+mod containers;
 mod content;
 mod exporter;
 mod files;
@@ -31,6 +32,10 @@ use crate::model::OpEvent;
 pub use blobs::{BlobInfo, Blobs, Pieces};
 pub use bridge::{Bridge, ImageQuery, RefId, ResolveMode, ResolvedImage};
 pub use cache::{CacheStore, CachedResult, InputKey, KeyQuery, LookupAnswer};
+pub use containers::{
+    ContainerRequest, Containers, HeldContainer, HeldProcess, ProcessInput, ProcessOutput,
+    ProcessRequest,
+};
 pub use content::{ClientContent, ContentReader, ContentWriter};
 pub use exporter::{ExportPart, ExportRequest, ExportResponse, Exporter};
 pub use files::{FileStat, ReadFileRequest, ResultFiles};

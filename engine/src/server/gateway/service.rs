@@ -17,17 +17,17 @@ use futures::stream::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{convert, source_meta};
+use super::{convert, exec, source_meta};
 use crate::Engine;
-use crate::job::{CacheSpec, Open, ask_frontend};
+use crate::bridge::BuildBridge;
+use crate::job::{CacheSpec, GatewayReturn, Open, ask_frontend};
 use crate::server::control::worker_record;
 use crate::server::status::{failure_from_rpc, status_from_failure};
 
 /// The key by which a call on the shared socket says which build it belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 
-/// What frontends may ask of this engine (parity sheet E), without what is not built: containers, cache imports,
-/// attestations.
+/// What frontends may ask of this engine (parity sheet E), without what is not built: cache imports, attestations.
 const FRONTEND_CAPABILITIES: &[&str] = &[
     "solve.base",
     "solve.inlinereturn",
@@ -42,6 +42,11 @@ const FRONTEND_CAPABILITIES: &[&str] = &[
     "reference.output",
     "frontend.inputs",
     "gateway.solve.metadata",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.secretenv",
+    "gateway.exec.signals",
+    "gateway.exec.filesystem",
     "frontend.caps",
     "gateway.solve.evaluate",
     "gateway.evaluate",
@@ -78,6 +83,17 @@ impl GatewayService {
             Some(open) if open.0.gateway.is_some() => Ok(open),
             _ => Err(Status::not_found(format!("no such job {id}"))),
         }
+    }
+
+    /// What the frontend that calls has of its own.
+    async fn frontend(
+        &self,
+        metadata: &MetadataMap,
+    ) -> Result<(Arc<GatewayReturn>, Arc<BuildBridge>), Status> {
+        let (job, bridge) = self.build(metadata).await?;
+        let frontend = job.gateway.clone();
+        let frontend = frontend.ok_or_else(|| Status::not_found("no such job"))?;
+        Ok((frontend, bridge))
     }
 
     async fn solved(&self, open: &Open, request: &SolveRequest) -> Result<FrontendResult, Failure> {
@@ -149,8 +165,12 @@ fn reply<T>(result: Result<T, Failure>) -> Reply<T> {
         .map_err(|failure| status_from_failure(&failure))
 }
 
-fn unbuilt<T>(what: &str) -> Reply<T> {
-    reply(Err(Failure::unsupported(what)))
+fn mount_index<N>(index: N) -> Result<usize, Failure>
+where
+    usize: TryFrom<N>,
+{
+    usize::try_from(index)
+        .map_err(|_| Failure::new(FailureKind::InvalidInput, "a mount's index is out of range"))
 }
 
 fn capabilities(ids: &[&str]) -> Vec<ApiCap> {
@@ -180,6 +200,7 @@ impl LlbBridge for GatewayService {
         let open = self.build(request.metadata()).await?;
         let request = request.into_inner();
         let solved = Box::pin(self.solved(&open, &request)).await;
+        let solved = solved.inspect_err(|failure| open.1.show_states(failure));
         reply(solved.and_then(|result| {
             let wire = convert::result_to_wire(&open.1, &result, &request)?;
             let first = result.parts.first().and_then(|part| part.result.clone());
@@ -248,7 +269,9 @@ impl LlbBridge for GatewayService {
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Reply<EvaluateResponse> {
         let (_, bridge) = self.build(request.metadata()).await?;
         let id = RefId(request.into_inner().r#ref);
-        reply(bridge.evaluate(&id).await.map(|()| EvaluateResponse {}))
+        let evaluated = bridge.evaluate(&id).await;
+        let evaluated = evaluated.inspect_err(|failure| bridge.show_states(failure));
+        reply(evaluated.map(|()| EvaluateResponse {}))
     }
 
     async fn r#return(&self, request: Request<ReturnRequest>) -> Reply<ReturnResponse> {
@@ -286,33 +309,79 @@ impl LlbBridge for GatewayService {
         Ok(Response::new(WarnResponse {}))
     }
 
-    async fn new_container(&self, _: Request<NewContainerRequest>) -> Reply<NewContainerResponse> {
-        unbuilt("LLBBridge.NewContainer")
+    async fn new_container(
+        &self,
+        request: Request<NewContainerRequest>,
+    ) -> Reply<NewContainerResponse> {
+        let (frontend, bridge) = self.frontend(request.metadata()).await?;
+        let created = frontend.containers.create(&bridge, request.into_inner());
+        reply(created.await.map(|()| NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<ReleaseContainerRequest>,
+        request: Request<ReleaseContainerRequest>,
     ) -> Reply<ReleaseContainerResponse> {
-        unbuilt("LLBBridge.ReleaseContainer")
+        let (frontend, _) = self.frontend(request.metadata()).await?;
+        let id = request.into_inner().container_id;
+        let released = frontend.containers.release(&id).await;
+        reply(released.map(|()| ReleaseContainerResponse {}))
     }
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<ExecMessage>>,
+        request: Request<Streaming<ExecMessage>>,
     ) -> Reply<Self::ExecProcessStream> {
-        unbuilt("LLBBridge.ExecProcess")
+        let (frontend, bridge) = self.frontend(request.metadata()).await?;
+        Ok(Response::new(exec::converse(
+            bridge,
+            frontend,
+            request.into_inner(),
+        )))
     }
 
-    async fn read_file_container(&self, _: Request<ReadFileRequest>) -> Reply<ReadFileResponse> {
-        unbuilt("LLBBridge.ReadFileContainer")
+    async fn read_file_container(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Reply<ReadFileResponse> {
+        let (frontend, _) = self.frontend(request.metadata()).await?;
+        let request = request.into_inner();
+        let read = async {
+            let range = convert::byte_range(request.range)?;
+            let container = frontend.containers.get(&request.r#ref)?;
+            let mount = mount_index(request.mount_index)?;
+            container.read_file(mount, &request.file_path, range).await
+        };
+        reply(read.await.map(|data| ReadFileResponse { data }))
     }
 
-    async fn read_dir_container(&self, _: Request<ReadDirRequest>) -> Reply<ReadDirResponse> {
-        unbuilt("LLBBridge.ReadDirContainer")
+    async fn read_dir_container(&self, request: Request<ReadDirRequest>) -> Reply<ReadDirResponse> {
+        let (frontend, _) = self.frontend(request.metadata()).await?;
+        let request = request.into_inner();
+        let listed = async {
+            let container = frontend.containers.get(&request.r#ref)?;
+            let mount = mount_index(request.mount_index)?;
+            let pattern = &request.include_pattern;
+            container.read_dir(mount, &request.dir_path, pattern).await
+        };
+        reply(listed.await.map(|entries| ReadDirResponse { entries }))
     }
 
-    async fn stat_file_container(&self, _: Request<StatFileRequest>) -> Reply<StatFileResponse> {
-        unbuilt("LLBBridge.StatFileContainer")
+    async fn stat_file_container(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Reply<StatFileResponse> {
+        let (frontend, _) = self.frontend(request.metadata()).await?;
+        let request = request.into_inner();
+        let found = async {
+            let container = frontend.containers.get(&request.r#ref)?;
+            let mount = mount_index(request.mount_index)?;
+            container.stat_file(mount, &request.path).await
+        };
+        reply(
+            found
+                .await
+                .map(|stat| StatFileResponse { stat: Some(stat) }),
+        )
     }
 }

@@ -16,6 +16,7 @@ use futures::StreamExt;
 
 use super::blobs::FakeBlobs;
 use super::cache::FakeCache;
+use super::containers::NoContainers;
 use super::files::FakeFiles;
 use super::storage::FakeStorage;
 use super::worker::FakeWorker;
@@ -51,6 +52,7 @@ impl Bench {
             storage: Arc::new(FakeStorage),
             blobs: Arc::new(FakeBlobs::default()),
             files: Arc::<FakeFiles>::clone(&files),
+            containers: Arc::new(NoContainers),
             frontends: setup.frontends,
             cache_importers: Vec::new(),
             cache_exporters: Vec::new(),

@@ -4,6 +4,7 @@ mod bench;
 mod blobs;
 mod cache;
 mod client;
+mod containers;
 mod exporter;
 mod files;
 mod frontend;

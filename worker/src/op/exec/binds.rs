@@ -73,7 +73,8 @@ impl Binds {
     fn state(&mut self, request: &MountRequest, snapshots: &Snapshots) -> Result<Source, Stop> {
         if let (true, Some(input)) = (request.read_only, &request.input) {
             if let Some(output) = request.output {
-                self.outputs.add(output, OutputSource::Input(input.clone()));
+                self.outputs
+                    .add(output, request.index, OutputSource::Input(input.clone()));
             }
             return self.part_of(snapshots.view(input)?.mount()?, &request.selector);
         }
@@ -81,8 +82,10 @@ impl Binds {
         let writer = snapshots.writer(&input)?;
         let mount = writer.mount()?;
         match request.output {
-            Some(output) => self.outputs.add(output, OutputSource::Writer(writer)),
-            None => self.outputs.throw_away(writer),
+            Some(output) => self
+                .outputs
+                .add(output, request.index, OutputSource::Writer(writer)),
+            None => self.outputs.throw_away(request.index, writer),
         }
         self.part_of(mount, &request.selector)
     }
@@ -108,7 +111,8 @@ impl Binds {
             .transpose()
             .map_err(|error| not_found(error, &request.selector))?;
         if let (Some(output), Some(input)) = (request.output, &request.input) {
-            self.outputs.add(output, OutputSource::Input(input.clone()));
+            self.outputs
+                .add(output, request.index, OutputSource::Input(input.clone()));
         }
         Ok(Source::Whole(DetachedMount::bind(
             lease.open(base.as_ref())?,

@@ -2,6 +2,8 @@
 
 mod binds;
 mod gathered;
+mod held;
+mod held_process;
 mod outputs;
 mod quote;
 mod request;

@@ -6,8 +6,8 @@ use crate::snapshot::{Snapshots, Writer};
 /// What a container's run leaves: states to keep and states to throw away.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
-    kept: Vec<(i64, OutputSource)>,
-    thrown_away: Vec<Writer>,
+    kept: Vec<(i64, usize, OutputSource)>,
+    thrown_away: Vec<(usize, Writer)>,
 }
 
 #[derive(Debug)]
@@ -19,12 +19,32 @@ pub(super) enum OutputSource {
 }
 
 impl Outputs {
-    pub(super) fn add(&mut self, index: i64, source: OutputSource) {
-        self.kept.push((index, source));
+    /// An output that is the state of the op's mount at a position.
+    pub(super) fn add(&mut self, index: i64, mount: usize, source: OutputSource) {
+        self.kept.push((index, mount, source));
     }
 
-    pub(super) fn throw_away(&mut self, writer: Writer) {
-        self.thrown_away.push(writer);
+    /// A mount whose changes nobody wants.
+    pub(super) fn throw_away(&mut self, mount: usize, writer: Writer) {
+        self.thrown_away.push((mount, writer));
+    }
+
+    /// Keeps the states of an op that failed, for who wants to look around in them: by the positions of their mounts,
+    /// each pinned once. What cannot be kept is left out.
+    pub(super) fn keep(self, snapshots: &Snapshots, description: &str) -> Vec<(usize, ResultId)> {
+        let kept = self.kept.into_iter().filter_map(|(_, mount, it)| match it {
+            OutputSource::Writer(writer) => Some((mount, writer)),
+            OutputSource::Input(_) => None,
+        });
+        let mut states = Vec::new();
+        for (mount, writer) in kept.chain(self.thrown_away) {
+            match writer.commit(description) {
+                Ok(state) if state.is_scratch() => snapshots.meta().pins().unpin(&state),
+                Ok(state) => states.push((mount, state)),
+                Err(error) => tracing::warn!(%error, "a failed step's state is not kept"),
+            }
+        }
+        states
     }
 
     /// Keeps the states, in the order of their indexes, each pinned once.
@@ -33,9 +53,9 @@ impl Outputs {
         snapshots: &Snapshots,
         description: &str,
     ) -> Result<Vec<ResultId>, Stop> {
-        self.kept.sort_by_key(|(index, _)| *index);
+        self.kept.sort_by_key(|(index, ..)| *index);
         let mut results: Vec<ResultId> = Vec::new();
-        for (_, source) in self.kept {
+        for (_, _, source) in self.kept {
             let committed = match source {
                 OutputSource::Writer(writer) => writer.commit(description),
                 OutputSource::Input(input) => {
@@ -53,7 +73,7 @@ impl Outputs {
                 }
             }
         }
-        for writer in self.thrown_away {
+        for (_, writer) in self.thrown_away {
             writer.abandon()?;
         }
         Ok(results)
@@ -61,7 +81,7 @@ impl Outputs {
 
     /// Throws everything away; what cannot be removed now is at the next start.
     pub(super) fn abandon(self) {
-        for (_, source) in self.kept {
+        for (_, _, source) in self.kept {
             if let OutputSource::Writer(writer) = source {
                 drop(writer);
             }

@@ -37,6 +37,8 @@ pub(super) struct ExecRequest {
 /// What becomes `/`.
 #[derive(Debug)]
 pub(super) struct RootRequest {
+    /// Its position among the op's mounts.
+    pub(super) index: usize,
     pub(super) input: ResultId,
     pub(super) read_only: bool,
     pub(super) output: Option<i64>,
@@ -45,6 +47,8 @@ pub(super) struct RootRequest {
 /// What is mounted elsewhere.
 #[derive(Debug)]
 pub(super) struct MountRequest {
+    /// Its position among the op's mounts.
+    pub(super) index: usize,
     pub(super) destination: PathBuf,
     pub(super) selector: PathBuf,
     pub(super) read_only: bool,
@@ -77,13 +81,13 @@ impl ExecRequest {
         let cwd = absolute(Path::new("/"), &meta.cwd);
         let mut root = None;
         let mut mounts = Vec::new();
-        for mount in &exec.mounts {
+        for (index, mount) in exec.mounts.iter().enumerate() {
             if clean(Path::new(&mount.dest)) == Path::new("/") && mount.dest.starts_with('/') {
-                if root.replace(root_request(request, mount)?).is_some() {
+                if root.replace(root_request(request, index, mount)?).is_some() {
                     return Err(Stop::invalid("the exec op has two root mounts"));
                 }
             } else {
-                mounts.push(mount_request(request, mount, &cwd)?);
+                mounts.push(mount_request(request, index, mount, &cwd)?);
             }
         }
         mounts.sort_by(|a, b| a.destination.cmp(&b.destination));
@@ -248,7 +252,7 @@ fn rlimits(meta: &pb::Meta) -> Result<Vec<ResourceLimit>, Stop> {
     meta.ulimit.iter().map(limit).collect()
 }
 
-fn root_request(request: &OpRequest, mount: &pb::Mount) -> Result<RootRequest, Stop> {
+fn root_request(request: &OpRequest, index: usize, mount: &pb::Mount) -> Result<RootRequest, Stop> {
     if pb::MountType::try_from(mount.mount_type) != Ok(pb::MountType::Bind) {
         return Err(Stop::invalid(format!(
             "invalid mount type {} for /",
@@ -260,13 +264,19 @@ fn root_request(request: &OpRequest, mount: &pb::Mount) -> Result<RootRequest, S
     }
     let input = input(request, mount)?.unwrap_or_else(ResultId::scratch);
     Ok(RootRequest {
+        index,
         input,
         read_only: mount.readonly,
         output: output(mount),
     })
 }
 
-fn mount_request(request: &OpRequest, mount: &pb::Mount, cwd: &Path) -> Result<MountRequest, Stop> {
+fn mount_request(
+    request: &OpRequest,
+    index: usize,
+    mount: &pb::Mount,
+    cwd: &Path,
+) -> Result<MountRequest, Stop> {
     let destination = absolute(cwd, &mount.dest);
     refuse_system_destination(&destination)?;
     let kind = match pb::MountType::try_from(mount.mount_type) {
@@ -302,6 +312,7 @@ fn mount_request(request: &OpRequest, mount: &pb::Mount, cwd: &Path) -> Result<M
         }
     };
     Ok(MountRequest {
+        index,
         destination,
         selector: clean(Path::new(&mount.selector)),
         read_only: mount.readonly,
@@ -363,7 +374,7 @@ fn refuse_system_destination(destination: &Path) -> Result<(), Stop> {
     Ok(())
 }
 
-fn absolute(base: &Path, path: &str) -> PathBuf {
+pub(super) fn absolute(base: &Path, path: &str) -> PathBuf {
     clean(&base.join(path))
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use cooper_core::model::{Failure, FailureKind, LogStream, OpEvent, ResultId};
+use cooper_core::model::{FailedOp, Failure, FailureKind, LogStream, OpEvent, ResultId};
 use cooper_core::ports::{Cancelled, Events, OpOutcome, OpRequest, Sessions};
 use cooper_proto::pb;
 use futures::FutureExt;
@@ -20,7 +20,7 @@ use crate::snapshot::Snapshots;
 /// Performs exec ops on this machine. Clones are the same.
 #[derive(Clone)]
 pub struct ExecOps {
-    parts: Arc<ExecParts>,
+    pub(super) parts: Arc<ExecParts>,
 }
 
 /// What exec ops are performed with.
@@ -70,11 +70,11 @@ impl ExecOps {
     async fn perform(
         &self,
         request: &OpRequest,
-        exec: &pb::ExecOp,
+        op: &pb::ExecOp,
         events: Events,
         cancelled: Shared<Cancelled>,
     ) -> Result<Vec<ResultId>, Stop> {
-        let exec = Arc::new(ExecRequest::new(request, exec)?);
+        let exec = Arc::new(ExecRequest::new(request, op)?);
         let parts = &self.parts;
         let sessions = parts.sessions.as_ref();
         let gathered = tokio::select! {
@@ -100,9 +100,14 @@ impl ExecOps {
             () = ssh::serve(sockets) => unreachable!("sockets are served for as long as they are asked for"),
         };
         let judged = judge(&exec, ended);
+        let inputs = mount_inputs(request, op);
         let snapshots = parts.snapshots.clone();
         blocking(move || match judged {
             Ok(()) => after.commit(&snapshots, &exec.description),
+            Err(Stop::Failed(failure)) => {
+                let states = after.keep(&snapshots, &exec.description);
+                Err(Stop::Failed(with_states(failure, inputs, states)))
+            }
             Err(stop) => {
                 after.abandon();
                 Err(stop)
@@ -112,7 +117,34 @@ impl ExecOps {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// The state that each of an op's mounts begins with.
+fn mount_inputs(request: &OpRequest, op: &pb::ExecOp) -> Vec<Option<ResultId>> {
+    let input = |mount: &pb::Mount| {
+        let index = usize::try_from(mount.input).ok()?;
+        request.inputs.get(index).cloned()
+    };
+    op.mounts.iter().map(input).collect()
+}
+
+/// A failure with the states that its op was left in.
+fn with_states(
+    mut failure: Failure,
+    inputs: Vec<Option<ResultId>>,
+    states: Vec<(usize, ResultId)>,
+) -> Failure {
+    let mut mounts = inputs.clone();
+    for (mount, state) in states {
+        mounts[mount] = Some(state);
+    }
+    failure.op = Some(Arc::new(FailedOp {
+        inputs,
+        mounts,
+        ..FailedOp::default()
+    }));
+    failure
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Stop> + Send + 'static,
 ) -> Result<T, Stop> {
     match tokio::task::spawn_blocking(work).await {

@@ -37,8 +37,9 @@ pub(super) struct Sandbox {
 pub(super) struct AfterRun {
     root: Writer,
     root_output: Option<i64>,
+    root_mount: usize,
     root_read_only: bool,
-    stubs: MountStubs,
+    stubs: Option<MountStubs>,
     outputs: Outputs,
     /// Keeps others from the cache mounts until it is dropped.
     _leases: BTreeMap<String, CacheLease>,
@@ -108,8 +109,9 @@ impl Sandbox {
         let after = AfterRun {
             root: writer,
             root_output: request.root.output,
+            root_mount: request.root.index,
             root_read_only: request.root.read_only,
-            stubs,
+            stubs: Some(stubs),
             outputs,
             _leases: gathered.leases,
         };
@@ -128,20 +130,43 @@ impl AfterRun {
         snapshots: &Snapshots,
         description: &str,
     ) -> Result<Vec<cooper_core::model::ResultId>, Stop> {
-        match self.root_output {
-            None => self.outputs.throw_away(self.root),
-            Some(index) => {
-                // A root that was mounted read-only still is; stubs are always in the changes themselves.
-                let root = match self.root_read_only {
-                    true => Root::open(&self.root.changes())?,
-                    false => self.root.root()?,
-                };
-                self.stubs.remove(&root)?;
-                drop(root);
-                self.outputs.add(index, OutputSource::Writer(self.root));
-            }
+        if self.root_output.is_some() {
+            self.remove_stubs()?;
         }
-        self.outputs.commit(snapshots, description)
+        self.outputs().commit(snapshots, description)
+    }
+
+    /// Keeps the states of all mounts of an op that failed, by the positions of the mounts. Blocks.
+    pub(super) fn keep(
+        mut self,
+        snapshots: &Snapshots,
+        description: &str,
+    ) -> Vec<(usize, cooper_core::model::ResultId)> {
+        if let Err(error) = self.remove_stubs() {
+            tracing::warn!(?error, "a failed step's mount points stay in its state");
+        }
+        self.outputs().keep(snapshots, description)
+    }
+
+    fn remove_stubs(&mut self) -> Result<(), Stop> {
+        // A root that was mounted read-only still is; stubs are always in the changes themselves.
+        let root = match self.root_read_only {
+            true => Root::open(&self.root.changes())?,
+            false => self.root.root()?,
+        };
+        match self.stubs.take() {
+            Some(stubs) => Ok(stubs.remove(&root)?),
+            None => Ok(()),
+        }
+    }
+
+    fn outputs(self) -> Outputs {
+        let mut outputs = self.outputs;
+        match self.root_output {
+            None => outputs.throw_away(self.root_mount, self.root),
+            Some(index) => outputs.add(index, self.root_mount, OutputSource::Writer(self.root)),
+        }
+        outputs
     }
 
     /// Throws all changes away. Blocks.
@@ -180,7 +205,7 @@ fn make_working_directory(root: &Root, cwd: &Path, user: &User) -> Result<(), St
     Ok(())
 }
 
-fn environment(
+pub(super) fn environment(
     request: &ExecRequest,
     secrets: &Secrets,
     root: &Root,

@@ -46,6 +46,15 @@ impl From<Stop> for OpOutcome {
     }
 }
 
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Failed(failure) | Stop::Fault(failure) => failure,
+            Stop::Cancelled => Self::new(FailureKind::Cancelled, "cancelled"),
+        }
+    }
+}
+
 impl From<SnapshotError> for Stop {
     fn from(error: SnapshotError) -> Self {
         Self::fault(error)
