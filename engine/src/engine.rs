@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_core::ports::{
-    Blobs, CacheExporter, CacheImporter, CacheStore, Containers, Exporter, Frontend, ResultFiles, Storage,
-    Worker,
+    Blobs, CacheExporter, CacheImporter, CacheStore, Containers, Exporter, Frontend, ResultFiles,
+    Storage, Worker,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;

@@ -16,15 +16,14 @@ use super::BuildBridge;
 #[derive(Default)]
 pub(crate) struct HeldContainers {
     /// `None` while one is made.
-    open: Mutex<BTreeMap<String, Option<Arc<dyn HeldContainer>>>>,
+    open: Mutex<BTreeMap<String, Option<Held>>>,
 }
 
 impl HeldContainers {
     /// Makes a container.
     ///
     /// # Errors
-    /// `InvalidInput` for an id that is none or in use, `Denied` for a network that the build may not have, `NotFound`
-    /// for a mount's result that the build does not have.
+    /// `InvalidInput` for an id that is none or in use, `NotFound` for a mount's result that the build does not have.
     ///
     /// # Cancel
     /// Dropping the future leaves nothing.
@@ -34,11 +33,12 @@ impl HeldContainers {
         request: NewContainerRequest,
     ) -> Result<(), Failure> {
         check_id(&request.container_id)?;
-        bridge.job().entitlements.check_network(request.network)?;
         let limit = bridge.parts().limits.containers_per_frontend;
         let place = self.reserve(&request.container_id, limit)?;
         let wanted = container_request(bridge, request).await?;
-        place.fill(bridge.parts().containers.create(wanted).await?);
+        let network = wanted.network;
+        let container = bridge.parts().containers.create(wanted).await?;
+        place.fill(Held { container, network });
         Ok(())
     }
 
@@ -47,6 +47,10 @@ impl HeldContainers {
     /// # Errors
     /// `NotFound` when the frontend holds none of the id.
     pub(crate) fn get(&self, id: &str) -> Result<Arc<dyn HeldContainer>, Failure> {
+        Ok(self.held(id)?.container)
+    }
+
+    fn held(&self, id: &str) -> Result<Held, Failure> {
         let container = self.open.lock().get(id).cloned().flatten();
         container.ok_or_else(|| {
             Failure::new(
@@ -61,10 +65,13 @@ impl HeldContainers {
     /// # Errors
     /// `Denied` for rights that the build does not have, and what the container has against it.
     pub(crate) async fn start(
-        container: &dyn HeldContainer,
+        &self,
         bridge: &BuildBridge,
         init: InitMessage,
     ) -> Result<Arc<dyn HeldProcess>, Failure> {
+        let Held { container, network } = self.held(&init.container_id)?;
+        // Where BuildKit looks: a container in which nothing runs harms nobody.
+        bridge.job().entitlements.check_network(network)?;
         bridge.job().entitlements.check_security(init.security)?;
         let input = match (init.tty, init.fds.contains(&0)) {
             (true, _) => ProcessInput::Terminal,
@@ -83,19 +90,19 @@ impl HeldContainers {
     /// Ends a container.
     ///
     /// # Errors
-    /// `NotFound` when the frontend holds none of the id.
+    /// `NotFound` when the frontend holds none of the id, `Cancelled` when something still ran in it.
     pub(crate) async fn release(&self, id: &str) -> Result<(), Failure> {
         let container = self.get(id)?;
         self.open.lock().remove(id);
-        container.release().await;
-        Ok(())
+        container.release().await
     }
 
     /// Ends all containers.
     pub(crate) async fn release_all(&self) {
         let all = std::mem::take(&mut *self.open.lock());
         let all: Vec<_> = all.into_values().flatten().collect();
-        futures::future::join_all(all.iter().map(|container| container.release())).await;
+        // What still ran is gone, which is all that is wanted.
+        let _ran = futures::future::join_all(all.iter().map(|it| it.container.release())).await;
     }
 
     fn reserve(&self, id: &str, limit: usize) -> Result<Place<'_>, Failure> {
@@ -122,6 +129,13 @@ impl fmt::Debug for HeldContainers {
     }
 }
 
+#[derive(Clone)]
+struct Held {
+    container: Arc<dyn HeldContainer>,
+    /// A `pb::NetMode`.
+    network: i32,
+}
+
 /// An id that nobody else can take; free again unless it is filled.
 struct Place<'a> {
     all: &'a HeldContainers,
@@ -129,7 +143,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn fill(&self, container: Arc<dyn HeldContainer>) {
+    fn fill(&self, container: Held) {
         let mut open = self.all.open.lock();
         open.insert(self.id.clone(), Some(container));
     }

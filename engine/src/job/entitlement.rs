@@ -123,20 +123,38 @@ mod tests {
         assert_eq!(unknown.map_err(|f| f.kind), Err(FailureKind::InvalidInput));
     }
 
+    // T-A6
     #[test]
-    fn an_unknown_security_mode_needs_the_strongest_permission() {
-        for mode in [1, 2, 3, -1, i32::MAX] {
-            let exec = pb::ExecOp {
-                security: mode,
-                ..pb::ExecOp::default()
-            };
-            assert!(Entitlements::default().check_exec(&exec).is_err(), "{mode}");
+    fn an_unknown_security_mode_is_refused_and_the_insecure_one_needs_permission() {
+        let kind = |checked: Result<(), Failure>| checked.map_err(|failure| failure.kind);
+        let exec = |security| pb::ExecOp {
+            security,
+            ..pb::ExecOp::default()
+        };
+        let none = Entitlements::default();
+        for mode in [2, 3, -1, i32::MAX] {
+            let refused = Err(FailureKind::InvalidInput);
+            assert_eq!(kind(none.check_exec(&exec(mode))), refused, "{mode}");
+            assert_eq!(kind(none.check_security(mode)), refused, "{mode}");
         }
+        let insecure = pb::SecurityMode::Insecure as i32;
+        assert_eq!(
+            kind(none.check_security(insecure)),
+            Err(FailureKind::Denied)
+        );
+        assert_eq!(
+            kind(none.check_exec(&exec(insecure))),
+            Err(FailureKind::Denied)
+        );
         let host = pb::ExecOp {
             network: pb::NetMode::Host as i32,
             ..pb::ExecOp::default()
         };
-        assert!(Entitlements::default().check_exec(&host).is_err());
+        assert_eq!(kind(none.check_exec(&host)), Err(FailureKind::Denied));
+        assert_eq!(
+            kind(none.check_network(host.network)),
+            Err(FailureKind::Denied)
+        );
         let granted = Entitlements(BTreeSet::from([HOST_NETWORK.to_owned()]));
         assert!(granted.check_exec(&host).is_ok());
     }

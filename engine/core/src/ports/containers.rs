@@ -54,7 +54,10 @@ pub trait HeldContainer: Send + Sync {
     async fn stat_file(&self, mount: usize, path: &str) -> Result<FileStat, Failure>;
 
     /// Kills what runs in it and returns when nothing of it is left. Programs say that they were cancelled.
-    async fn release(&self);
+    ///
+    /// # Errors
+    /// `Cancelled` when something still ran; it is gone then as well.
+    async fn release(&self) -> Result<(), Failure>;
 }
 
 /// A program that runs in a held container. Dropping it kills it.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::signal::signal_number;
-use crate::bridge::{BuildBridge, HeldContainers};
+use crate::bridge::BuildBridge;
 use crate::job::GatewayReturn;
 use crate::server::status::status_from_failure;
 
@@ -158,9 +158,9 @@ impl Conversation {
             return Err(Status::resource_exhausted("too many processes"));
         }
         let container = self.frontend.containers.get(&init.container_id);
-        let container = container.map_err(|failure| status_from_failure(&failure))?;
+        container.map_err(|failure| status_from_failure(&failure))?;
         let fds = init.fds.clone();
-        let started = HeldContainers::start(container.as_ref(), &self.bridge, init).await;
+        let started = self.frontend.containers.start(&self.bridge, init).await;
         let (input, given) = mpsc::unbounded_channel();
         let slot = started.as_ref().ok().map(|process| Program {
             process: Arc::clone(process),

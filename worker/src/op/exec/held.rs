@@ -56,6 +56,9 @@ impl ExecOps {
     }
 }
 
+/// `PATH` of programs for Windows that have none.
+const WINDOWS_PATH: &str = r"c:\Windows\System32;c:\Windows";
+
 /// A container that is held open.
 struct Held {
     ops: ExecOps,
@@ -101,6 +104,11 @@ impl Held {
         {
             meta.env.push(String::from("TERM=xterm"));
         }
+        // BuildKit looks at the platform for this alone.
+        let os = self.request.platform.as_ref().map(|it| it.os.as_str());
+        if os == Some("windows") && !meta.env.iter().any(|it| it.starts_with("PATH=")) {
+            meta.env.push(format!("PATH={WINDOWS_PATH}"));
+        }
         let mut mounts = self.request.mounts.clone();
         for mount in &mut mounts {
             mount.output = -1;
@@ -115,10 +123,7 @@ impl Held {
         };
         let request = OpRequest {
             vertex: Digest::sha256_of("a container that is held open"),
-            op: Arc::new(pb::Op {
-                platform: self.request.platform.clone(),
-                ..pb::Op::default()
-            }),
+            op: Arc::default(),
             name: String::from("a container that is held open"),
             inputs: self.request.inputs.clone(),
             pin: None,
@@ -132,12 +137,12 @@ impl Held {
     async fn sandbox(&self, process: &ProcessRequest) -> Result<Sandbox, Stop> {
         let (request, op) = self.step(process);
         let exec = ExecRequest::new(&request, &op)?;
-        let ops = &self.ops;
-        let sessions = ops.sessions.as_ref();
+        let parts = &self.ops.parts;
+        let sessions = parts.sessions.as_ref();
         let gathered =
-            Gathered::wait(&exec, &ops.cache_mounts, sessions, &request.sessions).await?;
-        let snapshots = ops.snapshots.clone();
-        blocking(move || Sandbox::new(&exec, &snapshots, gathered)).await
+            Gathered::wait(&exec, &parts.cache_mounts, sessions, &request.sessions).await?;
+        let machine = Arc::clone(parts);
+        blocking(move || Sandbox::new(&exec, &machine, gathered)).await
     }
 
     fn looks_into(&self, container: &Container) -> Vec<Option<Arc<Root>>> {
@@ -174,7 +179,7 @@ impl Held {
         *self.looks.lock() = self.looks_into(&container);
         let (config, filter) = (container.config.clone(), container.filter);
         let opened = container
-            .open(&self.ops.program, reads(request.input))
+            .open(&self.ops.parts.program, reads(request.input))
             .await;
         let program = match opened {
             Ok(program) => program,
@@ -212,7 +217,8 @@ impl Held {
         }
         let (step, op) = self.step(request);
         let exec = ExecRequest::new(&step, &op)?;
-        let secrets = Secrets::load(&exec, self.ops.sessions.as_ref(), &step.sessions).await?;
+        let secrets =
+            Secrets::load(&exec, self.ops.parts.sessions.as_ref(), &step.sessions).await?;
         let mut config = running.config.clone();
         let root = running.root.try_clone()?;
         let process = blocking(move || {
@@ -231,7 +237,7 @@ impl Held {
         };
         let program = running
             .control
-            .join(&self.ops.program, joining, reads(request.input))
+            .join(&self.ops.parts.program, joining, reads(request.input))
             .await?;
         Ok(self.process(program, std::future::pending().boxed()).await)
     }
@@ -317,10 +323,12 @@ impl HeldContainer for Held {
             .await
     }
 
-    async fn release(&self) {
+    async fn release(&self) -> Result<(), Failure> {
         self.released.send_replace(true);
         let state = std::mem::replace(&mut *self.state.lock().await, State::Over);
         self.looks.lock().clear();
+        // Whether a program has not ended.
+        let ran = self.users.try_write().is_err();
         let after = match state {
             State::Fresh(after) => after,
             State::Running(running) => {
@@ -329,9 +337,14 @@ impl HeldContainer for Held {
                 drop(self.users.write().await);
                 running.after
             }
-            State::Over => return,
+            State::Over => return Ok(()),
         };
         abandon(after).await;
+        match ran {
+            // In the words of Go, which clients look for.
+            true => Err(Failure::new(FailureKind::Cancelled, "context canceled")),
+            false => Ok(()),
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl HeldProcess for Process {
             return Err(Failure::new(FailureKind::Cancelled, "context canceled"));
         }
         match status {
-            Ok(ExitStatus::Exited(code)) => Ok(code),
+            Ok(ExitStatus::Exited(code) | ExitStatus::OutOfMemory(code)) => Ok(code),
             // As a shell says it.
             Ok(ExitStatus::Signaled(signal)) => Ok(128 + signal),
             Ok(ExitStatus::Cancelled) => {
