@@ -11,7 +11,7 @@ use std::{
 /// # Shape
 /// `blobs/` content by digest · `ingest/` blobs that are still arriving · `quarantine/`
 /// blobs that no longer match their digest · `layers/` immutable layer directories ·
-/// `work/` half-made layers · `cachemounts/` · `locals/` clients' directories · `logs/` ·
+/// `work/` half-made layers · `cachemounts/` · `locals/` clients' directories · `repositories/` git objects · `logs/` ·
 /// `meta.redb`.
 ///
 /// Only one process may have a state folder open; the lock that says so belongs to who
@@ -38,6 +38,7 @@ impl StateDir {
             state.work(),
             state.cache_mounts(),
             state.local_mirrors(),
+            state.repositories(),
             state.logs(),
         ] {
             make_private(&path)?;
@@ -73,6 +74,12 @@ impl StateDir {
     #[must_use]
     pub fn local_mirrors(&self) -> PathBuf {
         self.root.join("locals")
+    }
+
+    /// Where the objects of git repositories are kept.
+    #[must_use]
+    pub fn repositories(&self) -> PathBuf {
+        self.root.join("repositories")
     }
 
     /// Where logs are kept in full.
@@ -113,6 +120,7 @@ mod tests {
             state.work(),
             state.cache_mounts(),
             state.local_mirrors(),
+            state.repositories(),
             state.logs(),
         ] {
             let mode = fs::metadata(&path).unwrap().permissions().mode();

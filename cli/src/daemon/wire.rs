@@ -17,6 +17,7 @@ use cooper_worker::layer::Layers;
 use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
 use cooper_worker::remotecache::{CacheStores, LocalCache, RegistryCache};
 use cooper_worker::snapshot::Durability;
+use cooper_worker::source::GitSettings;
 
 use super::EngineSettings;
 use crate::config::now_ns;
@@ -54,6 +55,7 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         state: folder.to_path_buf(),
         limits: cooper_worker::limits::Limits::default(),
         registries: settings.distribution,
+        git: git_settings(),
         durability: Durability::PowerLoss,
         sessions: Arc::new(sessions.clone()),
         cgroup_parent: settings.cgroup_parent,
@@ -104,6 +106,21 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         images: worker.images().clone(),
         layers: worker.layers().clone(),
     })
+}
+
+/// Git sees where programs are and through which proxies the world is reached, and nothing else of ours.
+fn git_settings() -> GitSettings {
+    let visible = GitSettings::VARIABLES
+        .into_iter()
+        .filter_map(|name| {
+            let set = std::env::vars_os().find(|(it, _)| it == name)?;
+            Some((name, set.1))
+        })
+        .collect();
+    GitSettings {
+        program: "git".into(),
+        environment: visible,
+    }
 }
 
 fn exporters(

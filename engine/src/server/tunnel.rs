@@ -124,6 +124,10 @@ impl HealthRule {
         let mut client = HealthClient::new(channel);
         let mut failures = 0;
         let mut timeout = self.timeout;
+        // The connection begins with its first use, and only then is it noticed that the client closes it. A client
+        // that answers late is asked again below.
+        let first = client.check(HealthCheckRequest::default());
+        let _unjudged = tokio::time::timeout(timeout, first).await;
         while failures < HEALTH_FAILURES {
             // The first question comes at once: it is what opens the connection, so that a session that no build
             // uses is read to its end too.

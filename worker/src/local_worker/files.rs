@@ -67,6 +67,10 @@ impl ResultFiles for LocalWorker {
                 let meta = self.http_source.meta(query, sessions, &events).await?;
                 Ok(SourceMeta::Http(meta))
             }
+            Scheme::Git => {
+                let meta = self.git_source.meta(query, sessions, &events).await?;
+                Ok(SourceMeta::Git(meta))
+            }
             Scheme::Image | Scheme::Local => Err(Failure::new(
                 FailureKind::InvalidInput,
                 format!(

@@ -22,7 +22,7 @@ use crate::meta::{LayerId, Meta, MetaError};
 use crate::mount::{CacheMounts, MountError};
 use crate::op::exec::{ExecOps, ExecParts};
 use crate::snapshot::{Durability, SnapshotError, Snapshots};
-use crate::source::{HttpSource, ImageSource, LocalSource};
+use crate::source::{GitSettings, GitSource, HttpSource, ImageSource, LocalSource};
 use crate::state::StateDir;
 
 /// What a worker is made with.
@@ -33,6 +33,8 @@ pub struct WorkerSettings {
     pub limits: Limits,
     /// How registries are reached.
     pub registries: DistributionConfig,
+    /// How git is run.
+    pub git: GitSettings,
     /// What a commit survives.
     pub durability: Durability,
     /// Where clients attach; the engine asks the same.
@@ -60,6 +62,7 @@ pub struct LocalWorker {
     pub(super) image_source: ImageSource,
     pub(super) local_source: LocalSource,
     pub(super) http_source: HttpSource,
+    pub(super) git_source: GitSource,
     pub(super) exec: ExecOps,
     pub(super) sums: ContentSums,
     pub(super) uses: ResultUses,
@@ -153,7 +156,8 @@ impl LocalWorker {
             platform: platform::host(),
             image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
             local_source,
-            http_source: HttpSource::new(&snapshots, &limits, sessions)?,
+            http_source: HttpSource::new(&snapshots, &limits, Arc::clone(&sessions))?,
+            git_source: GitSource::new(&state, &snapshots, sessions, settings.git),
             limits,
             snapshots,
             layers,

@@ -19,6 +19,8 @@ pub(super) enum Scheme {
     Local,
     /// A file by URL.
     Http,
+    /// A repository.
+    Git,
 }
 
 impl Scheme {
@@ -44,7 +46,8 @@ impl Scheme {
             "docker-image" | "oci-layout" => Ok(Self::Image),
             "local" => Ok(Self::Local),
             "http" | "https" => Ok(Self::Http),
-            "git" | "docker-image+blob" | "oci-layout+blob" => Err(Failure::unsupported(format!(
+            "git" => Ok(Self::Git),
+            "docker-image+blob" | "oci-layout+blob" => Err(Failure::unsupported(format!(
                 "a source of scheme {scheme}://"
             ))),
             _ => Err(Failure::new(
@@ -117,6 +120,10 @@ impl LocalWorker {
         };
         let made = match scheme {
             Scheme::Local => self.local_source.run(request, events, cancelled).await,
+            Scheme::Git => tokio::select! {
+                made = self.git_source.run(request, events) => made,
+                () = cancelled => return OpOutcome::Cancelled,
+            },
             Scheme::Http => tokio::select! {
                 made = self.http_source.run(request, events) => made,
                 () = cancelled => return OpOutcome::Cancelled,

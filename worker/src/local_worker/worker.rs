@@ -38,6 +38,7 @@ impl Worker for LocalWorker {
         match Scheme::of(&request.op)? {
             Scheme::Image => self.image_source.key(&request, &events).await,
             Scheme::Local => self.local_source.key(&request),
+            Scheme::Git => self.git_source.key(&request, &events).await,
             Scheme::Http => self.http_source.key(&request, &events).await,
         }
     }
@@ -82,6 +83,7 @@ impl Worker for LocalWorker {
 
     async fn end_build(&self, build: &JobId) {
         self.http_source.end_build(build);
+        self.git_source.end_build(build);
     }
 
     async fn release(&self, results: Vec<ResultId>) {

@@ -1,7 +1,8 @@
 //! Where a build's inputs come from, one module a scheme.
 
 mod builds;
-pub(crate) mod http;
+mod git;
+mod http;
 mod identifier;
 mod image;
 mod image_fetch;
@@ -18,6 +19,7 @@ mod image_tests;
 #[cfg(test)]
 mod local_tests;
 
+pub use git::{GitSettings, GitSource};
 pub use http::HttpSource;
 pub use image::ImageSource;
 pub(crate) use image::layer_failure;

@@ -22,6 +22,8 @@ pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
 pub(crate) use namespace::{
     leave_cgroup_namespace, new_network_namespace, take_whole_mount_namespace, with_own_mounts,
 };
-pub(crate) use process::{close_all_but, exit_now, join_new_session_keyring, reset_signals};
+pub(crate) use process::{
+    close_all_but, exit_now, join_new_session_keyring, reset_signals, with_plain_umask,
+};
 pub(crate) use seccomp::{Instruction, install_filter};
 pub(crate) use watched::watched;

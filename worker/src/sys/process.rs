@@ -23,6 +23,18 @@ pub(crate) fn close_all_but(keep: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a command's process the file mode mask that programs expect, whatever ours is.
+pub(crate) fn with_plain_umask(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and execve, only a system call that touches no memory is made.
+    unsafe {
+        command.pre_exec(|| {
+            libc::umask(0o022);
+            Ok(())
+        });
+    }
+}
+
 /// Ends this process at once: no destructors, no exit handlers, which belong to the process that it was forked from.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no preconditions.

@@ -14,3 +14,4 @@ mod ssh;
 mod stop;
 
 pub use runner::{ExecOps, ExecParts};
+pub(crate) use ssh::{SshSocket, serve as serve_ssh};

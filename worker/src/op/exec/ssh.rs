@@ -72,7 +72,7 @@ async fn find(
 }
 
 /// A socket in a container, and whom it leads to.
-pub(super) struct SshSocket {
+pub(crate) struct SshSocket {
     listener: StdListener,
     agent: Box<dyn SshAgent>,
 }
@@ -84,6 +84,13 @@ impl std::fmt::Debug for SshSocket {
 }
 
 impl SshSocket {
+    /// Listens at a path of ours.
+    pub(crate) fn at(path: &Path, agent: Box<dyn SshAgent>) -> io::Result<Self> {
+        let listener = StdListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, agent })
+    }
+
     /// Listens at a name in a mount of ours that nobody else sees yet.
     pub(super) fn bind(
         stage: &DetachedMount,
@@ -100,7 +107,7 @@ impl SshSocket {
 }
 
 /// Serves sockets for as long as it is polled. Dropping it closes them and all their connections.
-pub(super) async fn serve(sockets: Vec<SshSocket>) {
+pub(crate) async fn serve(sockets: Vec<SshSocket>) {
     let mut all: FuturesUnordered<_> = sockets.into_iter().map(serve_one).collect();
     while all.next().await.is_some() {}
     std::future::pending().await

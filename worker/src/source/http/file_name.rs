@@ -29,7 +29,7 @@ fn safe(path: &str) -> String {
 }
 
 /// Undoes percent encoding. What is no UTF-8 then is replaced: names are text.
-pub(super) fn decoded(text: &str) -> String {
+pub(in crate::source) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

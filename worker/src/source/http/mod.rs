@@ -16,4 +16,5 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+pub(super) use file_name::decoded;
 pub use source::HttpSource;

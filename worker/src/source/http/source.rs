@@ -440,7 +440,9 @@ fn resolved(held: &Held, pins: &crate::meta::Pins) -> Resolved {
 
 /// The server's date in the one form in which it enters keys.
 fn modified(answer: &Answer) -> Option<String> {
-    let date = httpdate::parse_http_date(answer.header(LAST_MODIFIED)?).ok()?;
+    // Go's servers write the zone of their old form of dates as UTC, and Go's clients read it.
+    let date = answer.header(LAST_MODIFIED)?.replace(" UTC", " GMT");
+    let date = httpdate::parse_http_date(&date).ok()?;
     Some(httpdate::fmt_http_date(date))
 }
 

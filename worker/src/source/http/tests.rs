@@ -403,7 +403,7 @@ async fn a_checksum_puts_the_download_off_and_is_kept_to() {
 #[tokio::test]
 async fn a_file_looks_as_its_attributes_and_the_server_say() {
     let (server, bench) = (Server::start().await, Bench::plain());
-    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let date = "Sunday, 06-Nov-94 08:49:37 UTC";
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     zipped.write_all(b"content").unwrap();
     server.put(

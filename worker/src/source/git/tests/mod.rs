@@ -1,0 +1,5 @@
+//! Against servers of our own on the loopback.
+
+mod bench;
+mod checkouts;
+mod hostile;
