@@ -6,10 +6,11 @@
 //!
 //! * [`Engine`]: made of [`EngineParts`]; solves [`job::SolveSpec`]s.
 //! * [`session::SessionRegistry`]: where clients attach.
-//! * [`progress`], [`history`]: what happens and what happened.
+//! * [`progress`], [`history`]: what happens and what happened; [`explain`]: why.
 
 mod engine;
 
+pub mod explain;
 pub mod history;
 pub mod job;
 pub mod progress;

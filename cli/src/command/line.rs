@@ -6,6 +6,7 @@ use clap_complete::Shell;
 
 use super::OK;
 use super::build::{self, BuildFlags};
+use super::explain::{self, ExplainFlags};
 use super::image::{self, ImageFlags};
 use crate::config::{Environment, state_folder};
 
@@ -27,6 +28,8 @@ pub struct Line {
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildFlags>),
+    /// Say why each step of a build ran or was reused
+    Explain(ExplainFlags),
     /// Look after the images on this machine
     Image(ImageFlags),
     /// Write a shell's completions to standard output
@@ -41,6 +44,7 @@ pub async fn run(line: Line, environment: &Environment) -> u8 {
     let state = state_folder(line.state.as_deref(), environment);
     match line.command {
         Command::Build(flags) => build::run(*flags, &state, environment).await,
+        Command::Explain(flags) => explain::run(&flags, &state),
         Command::Image(flags) => image::run(flags, &state, environment).await,
         Command::Completion { shell } => {
             let mut text = Vec::new();

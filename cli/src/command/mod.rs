@@ -1,7 +1,10 @@
 //! What users type.
 
 pub mod build;
+mod explain;
 pub mod image;
+
+pub use explain::ExplainFlags;
 
 mod interrupt;
 mod line;

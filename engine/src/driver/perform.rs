@@ -13,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::imports::merge;
 use super::{Imports, Permits};
+use crate::progress::JobLog;
+
+/// Paths that a step reads are kept for explanations up to this number.
+const NAMED_PATHS: usize = 5000;
 
 /// The world as pieces of work see it.
 #[derive(Clone)]
@@ -29,6 +33,8 @@ pub(super) struct Tools {
     pub(super) build: Option<JobId>,
     pub(super) sessions: Vec<SessionId>,
     pub(super) events: Events,
+    /// The logs of the builds that want it.
+    pub(super) readers: Vec<Arc<JobLog>>,
     pub(super) cancel: CancellationToken,
     /// The imported caches of the scope that the work is of.
     pub(super) imports: Option<Imports>,
@@ -111,14 +117,29 @@ pub(super) async fn perform(world: World, work: Work, tools: Tools) -> WorkDone 
             WorkDone::Results(world.results(&keys, &imported, imports).await)
         }
         Work::Load { result } => WorkDone::Load(world.worker.retain(&result).await),
-        Work::ContentKey { result, selectors } => {
+        Work::ContentKey {
+            vertex,
+            input,
+            result,
+            selectors,
+        } => {
             let request = ContentKeyRequest {
                 result,
                 selectors,
                 sessions: tools.sessions,
             };
-            let asked = world.worker.content_key(request, tools.events);
-            WorkDone::ContentKey(unless_cancelled(&tools.cancel, asked).await)
+            let asked = world.worker.content_key(request.clone(), tools.events);
+            let key = unless_cancelled(&tools.cancel, asked).await;
+            if key.is_ok() {
+                let paths = world.worker.contents(&request, NAMED_PATHS).await;
+                if !paths.is_empty() {
+                    tools
+                        .readers
+                        .iter()
+                        .for_each(|log| log.read(&vertex.digest, input, paths.clone()));
+                }
+            }
+            WorkDone::ContentKey(key)
         }
         Work::Run {
             vertex,

@@ -305,12 +305,17 @@ impl Turn {
             Work::Load { result } => Some(result.clone()),
             _ => None,
         };
+        let readers = match &work {
+            Work::ContentKey { .. } => logs.clone(),
+            _ => Vec::new(),
+        };
         let audience = Audience::new(digest, logs);
         let cancel = CancellationToken::new();
         let tools = Tools {
             build: jobs.first().cloned(),
             sessions: self.sessions(&jobs),
             events: Arc::<Audience>::clone(&audience),
+            readers,
             cancel: cancel.clone(),
             imports: self.imports(&work, &jobs),
             steps: jobs

@@ -2,11 +2,13 @@
 
 mod duration;
 mod filter;
+mod read;
 mod record;
 mod seal;
 mod store;
 mod trace;
 
+pub use read::{ReadError, read_all};
 pub use record::{
     Ending, Record, RecordedBlob, RecordedBlobs, RecordedExporter, RecordedFailure, RecordedVertex,
 };

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use cooper_core::model::{FailureKind, redacted};
 use serde::{Deserialize, Serialize};
 
+use crate::explain::Evidence;
 use crate::job::{SolveOutcome, SolveSpec};
-use crate::progress::miss_text;
+use crate::progress::{miss_kind, miss_text};
 
 /// The form's number; a record of another one is not read.
 pub(super) const VERSION: u32 = 1;
@@ -122,8 +123,14 @@ pub struct RecordedVertex {
     pub cached: bool,
     /// Why it failed.
     pub error: Option<String>,
-    /// Why it ran although caching was possible.
+    /// Why it ran although caching was possible, in words.
     pub miss: Option<String>,
+    /// The same as a name, such as `ignore_cache`.
+    #[serde(default)]
+    pub miss_kind: Option<String>,
+    /// What its cache key was made of.
+    #[serde(default)]
+    pub evidence: Evidence,
 }
 
 impl Record {
@@ -176,6 +183,8 @@ impl Record {
                     cached: vertex.cached,
                     error: vertex.error.clone(),
                     miss: vertex.miss.as_ref().map(miss_text),
+                    miss_kind: vertex.miss.as_ref().map(|miss| miss_kind(miss).to_owned()),
+                    evidence: vertex.evidence.clone(),
                 })
                 .collect(),
             warnings: outcome.summary.warnings,

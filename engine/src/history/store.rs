@@ -300,7 +300,8 @@ impl History {
     }
 }
 
-fn read(path: &Path) -> Option<Record> {
+/// One record; `None` for a file that is none.
+pub(super) fn read(path: &Path) -> Option<Record> {
     if path.extension()? != "json" {
         return None;
     }

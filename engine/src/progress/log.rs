@@ -19,6 +19,7 @@ use super::summary::BuildSummary;
 use super::vertices::{Known, Sharing, State};
 use super::{StatusStream, follow, frame, wire};
 use crate::Clock;
+use crate::explain::EvidenceBook;
 
 /// Output is cut into pieces of this many bytes, so that a follower's memory has a bound.
 const LOG_PIECE: usize = 256 << 10;
@@ -68,6 +69,8 @@ pub(crate) struct JobLog {
     path: PathBuf,
     clock: Clock,
     state: Mutex<State>,
+    /// What cache keys are made of; locked before `state`.
+    evidence: Mutex<EvidenceBook>,
     extent: watch::Sender<Extent>,
 }
 
@@ -96,6 +99,7 @@ impl JobLog {
         Ok(Arc::new(Self {
             path,
             clock,
+            evidence: Mutex::default(),
             state: Mutex::new(State {
                 file,
                 length,
@@ -113,11 +117,14 @@ impl JobLog {
 
     /// Makes vertices known that may or may not be worked on.
     pub(crate) fn announce<'a>(&self, vertices: impl Iterator<Item = &'a Vertex>) {
+        let mut evidence = self.evidence.lock();
         let mut state = self.state.lock();
         let news: Vec<_> = vertices
+            .inspect(|vertex| evidence.meet(vertex))
             .filter(|vertex| !state.vertices.contains_key(&vertex.digest))
             .map(VertexHead::from)
             .collect();
+        drop(evidence);
         if news.is_empty() {
             return;
         }
@@ -135,6 +142,11 @@ impl JobLog {
         if size > 0 {
             self.append(&mut state, &status);
         }
+    }
+
+    /// A vertex read these paths of an input.
+    pub(crate) fn read(&self, vertex: &Digest, input: usize, paths: Vec<(String, Digest)>) {
+        self.evidence.lock().read(vertex, input, paths);
     }
 
     /// Work on a vertex began, at `since_ns` when it began for another build.
@@ -329,9 +341,14 @@ impl JobLog {
 
     /// What the log adds up to so far.
     pub(crate) fn summary(&self) -> BuildSummary {
+        let evidence = self.evidence.lock();
         let state = self.state.lock();
         BuildSummary {
-            vertices: state.vertices.values().map(Known::to_summary).collect(),
+            vertices: state
+                .vertices
+                .values()
+                .map(|known| known.to_summary(evidence.of(&known.head.digest)))
+                .collect(),
             warnings: state.warnings,
             log_error: state.broken.clone(),
         }

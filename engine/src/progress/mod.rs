@@ -18,4 +18,4 @@ pub use summary::{BuildSummary, VertexSummary};
 pub(crate) use log::{JobLog, VertexHead};
 pub(crate) use scope::VertexScope;
 pub(crate) use sink::{Audience, VertexEvents};
-pub(crate) use wire::{location_source, miss_text, timestamp};
+pub(crate) use wire::{location_source, miss_kind, miss_text, timestamp};

@@ -1,6 +1,8 @@
 use cooper_core::cachekey::MissReason;
 use cooper_proto::Digest;
 
+use crate::explain::Evidence;
+
 /// What a build's log adds up to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildSummary {
@@ -37,6 +39,8 @@ pub struct VertexSummary {
     pub miss: Option<MissReason>,
     /// How often it began again after an end.
     pub restarts: u32,
+    /// What its cache key was made of.
+    pub evidence: Evidence,
 }
 
 impl BuildSummary {

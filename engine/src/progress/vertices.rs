@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::log::VertexHead;
 use super::summary::VertexSummary;
 use super::wire;
+use crate::explain::Evidence;
 
 /// A log's file and what the log says of each vertex.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl Known {
         }
     }
 
-    pub(super) fn to_summary(&self) -> VertexSummary {
+    pub(super) fn to_summary(&self, evidence: Evidence) -> VertexSummary {
         VertexSummary {
             digest: self.head.digest.clone(),
             name: self.head.name.clone(),
@@ -98,6 +99,7 @@ impl Known {
             error: self.error.clone(),
             miss: self.miss.clone(),
             restarts: self.restarts,
+            evidence,
         }
     }
 }

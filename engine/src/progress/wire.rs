@@ -69,6 +69,19 @@ pub(super) fn warning(warning: &Warning, vertex: &str) -> control::VertexWarning
     }
 }
 
+/// Why a vertex ran, as a name.
+pub(crate) fn miss_kind(reason: &MissReason) -> &'static str {
+    match reason {
+        MissReason::IgnoreCache => "ignore_cache",
+        MissReason::NewOp => "new_op",
+        MissReason::InputChanged { .. } => "input_changed",
+        MissReason::NewCombination => "new_combination",
+        MissReason::ResultGone => "result_gone",
+        MissReason::NeverMatches => "never_matches",
+        MissReason::StoreFailed => "store_failed",
+    }
+}
+
 /// Why a vertex ran, in words for the user.
 pub(crate) fn miss_text(reason: &MissReason) -> String {
     match reason {

@@ -12,6 +12,7 @@
 
 mod error;
 mod header;
+mod listed;
 mod select;
 mod state;
 mod sums;

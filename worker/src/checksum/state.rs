@@ -44,6 +44,16 @@ impl<'a> Checksums<'a> {
         Self { root, origin, sums }
     }
 
+    /// All digests that are known, by key.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&String, &Digest)> {
+        self.sums.iter()
+    }
+
+    /// Whether a key is that of a directory with all that is below it.
+    pub(super) fn is_directory(&self, key: &str) -> bool {
+        !key.ends_with('/') && self.sums.get(&format!("{key}/")).is_some()
+    }
+
     /// The digest of all that the selectors name, in order: what an op's dependence on an input's content is.
     ///
     /// # Errors

@@ -28,6 +28,10 @@ impl Sums {
         self.known.get(key)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Digest)> {
+        self.known.iter()
+    }
+
     pub(super) fn insert(&mut self, key: String, digest: Digest) {
         self.is_changed = true;
         self.known.insert(key, digest);

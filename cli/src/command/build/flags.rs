@@ -138,6 +138,10 @@ pub struct BuildFlags {
     #[arg(long, requires = "check")]
     pub fix: bool,
 
+    /// Say at the end why each step ran or was reused
+    #[arg(long)]
+    pub explain: bool,
+
     /// How to show progress
     #[arg(
         long,

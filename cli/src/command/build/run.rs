@@ -15,8 +15,8 @@ use super::plan::{Plan, Surroundings, plan};
 use super::report;
 use super::{ContextFolders, context};
 use crate::client::{BuildRequest, Client, Started};
-use crate::command::Interrupts;
 use crate::command::{CANCELLED, FAILED, OK};
+use crate::command::{Interrupts, explain};
 use crate::config::{Environment, now_ns};
 use crate::daemon::EngineSettings;
 use crate::progress::{Plain, Progress, Screen, Size, View, failure_text, summary, warnings_text};
@@ -180,6 +180,9 @@ async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interr
         finish(flags, &reference, &response, environment)?;
         Ok(response)
     });
+    if flags.explain {
+        write_error(&explain::of_build(work.state, &reference));
+    }
     match report {
         Ok(response) => {
             if let Some(call) = &work.call {

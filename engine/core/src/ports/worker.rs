@@ -45,6 +45,13 @@ pub trait Worker: Send + Sync {
         events: Events,
     ) -> Result<Digest, Failure>;
 
+    /// The paths that a content key was made of with their digests, for people who ask what changed; at most `limit`,
+    /// and none where there are more or a worker cannot tell.
+    async fn contents(&self, request: &ContentKeyRequest, limit: usize) -> Vec<(String, Digest)> {
+        let _ = (request, limit);
+        Vec::new()
+    }
+
     /// Performs one op and keeps its outputs.
     ///
     /// # Cancel

@@ -1,5 +1,7 @@
 //! Digests of inputs' contents.
 
+use std::sync::Arc;
+
 use cooper_proto::Digest;
 
 use super::Work;
@@ -41,10 +43,17 @@ impl Scheduler {
         let rule = node.maps.first().and_then(|map| map.inputs.get(input));
         let selectors = rule.and_then(|rule| rule.content.clone());
         let selectors = selectors.ok_or_else(|| Bug::at(id, "an input has no content key"))?;
+        let vertex = Arc::clone(&node.vertex);
         let result = self.result_of(node.inputs[input])?;
         self.pins.share(&result);
         let purpose = Purpose::Content(id, input, result.clone());
-        let task = self.perform(purpose, Work::ContentKey { result, selectors })?;
+        let work = Work::ContentKey {
+            vertex,
+            input,
+            result,
+            selectors,
+        };
+        let task = self.perform(purpose, work)?;
         let asking = self.asking(id, task)?;
         let node = self.node_mut(id)?;
         node.contents[input] = Content::Asking(asking);

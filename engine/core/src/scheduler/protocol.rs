@@ -137,6 +137,10 @@ pub enum Work {
     },
     /// Digest an input's contents.
     ContentKey {
+        /// Who reads it.
+        vertex: Arc<Vertex>,
+        /// Which of its inputs it is.
+        input: usize,
         /// The input's result.
         result: ResultId,
         /// What to look at.

@@ -123,9 +123,9 @@ impl Worker {
                 }
                 None => false,
             }),
-            Work::ContentKey { result, selectors } => {
-                WorkDone::ContentKey(Ok(self.content_key(result, selectors)))
-            }
+            Work::ContentKey {
+                result, selectors, ..
+            } => WorkDone::ContentKey(Ok(self.content_key(result, selectors))),
             Work::Run { vertex, inputs, .. } => WorkDone::Run(self.run(vertex, inputs, rng)),
             Work::Save { records } => WorkDone::Save(self.or_trouble(rng, |store| {
                 let save = |(query, result): &(_, Option<ResultId>)| {
