@@ -11,7 +11,8 @@ use std::{
 /// # Shape
 /// `blobs/` content by digest · `ingest/` blobs that are still arriving · `quarantine/`
 /// blobs that no longer match their digest · `layers/` immutable layer directories ·
-/// `work/` half-made layers · `cachemounts/` · `locals/` clients' directories · `repositories/` git objects · `logs/` ·
+/// `work/` half-made layers · `cachemounts/` · `locals/` clients' directories · `repositories/`
+/// git objects · `networks/` notes of what CNI plugins made · `logs/` ·
 /// `meta.redb`.
 ///
 /// Only one process may have a state folder open; the lock that says so belongs to who
@@ -39,6 +40,7 @@ impl StateDir {
             state.cache_mounts(),
             state.local_mirrors(),
             state.repositories(),
+            state.networks(),
             state.logs(),
         ] {
             make_private(&path)?;
@@ -80,6 +82,12 @@ impl StateDir {
     #[must_use]
     pub fn repositories(&self) -> PathBuf {
         self.root.join("repositories")
+    }
+
+    /// Where it is noted what CNI plugins have to undo.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
     }
 
     /// Where logs are kept in full.

@@ -114,6 +114,16 @@ pub(super) struct OciTable {
     #[serde(rename = "max-parallelism")]
     pub(super) max_parallelism: Option<usize>,
     pub(super) gc: Option<bool>,
+    #[serde(rename = "cniConfigPath")]
+    pub(super) cni_config_path: Option<PathBuf>,
+    #[serde(rename = "cniBinaryPath")]
+    pub(super) cni_binary_path: Option<PathBuf>,
+    #[serde(rename = "cniPoolSize")]
+    pub(super) cni_pool_size: Option<usize>,
+    #[serde(rename = "bridgeName")]
+    pub(super) bridge_name: Option<String>,
+    #[serde(rename = "bridgeSubnet")]
+    pub(super) bridge_subnet: Option<String>,
     #[serde(rename = "defaultCgroupParent")]
     pub(super) default_cgroup_parent: String,
     #[serde(rename = "reservedSpace")]
@@ -170,11 +180,6 @@ pub(super) const UNBUILT_WORKER_KEYS: &[&str] = &[
     "platforms",
     "rootless",
     "noProcessSandbox",
-    "cniConfigPath",
-    "cniBinaryPath",
-    "cniPoolSize",
-    "bridgeName",
-    "bridgeSubnet",
     "binary",
     "proxySnapshotterPath",
     "stargzSnapshotter",
@@ -199,6 +204,11 @@ pub(super) const CONTAINERD_KEYS: &[&str] = &[
     "max-parallelism",
     "gc",
     "defaultCgroupParent",
+    "cniConfigPath",
+    "cniBinaryPath",
+    "cniPoolSize",
+    "bridgeName",
+    "bridgeSubnet",
 ];
 
 #[derive(Debug, Default, Deserialize)]

@@ -39,7 +39,24 @@ pub struct DaemonFlags {
     /// Steps that run at the same time; 0 for no limit
     #[arg(long, value_name = "COUNT")]
     pub oci_max_parallelism: Option<String>,
-    /// Network of steps that are not told otherwise: auto or host
+    /// Configuration of the CNI plugins that connect steps
+    #[arg(long, value_name = "FILE")]
+    pub oci_cni_config_path: Option<PathBuf>,
+    /// Folder of the CNI plugins
+    #[arg(long, value_name = "FOLDER")]
+    pub oci_cni_binary_dir: Option<PathBuf>,
+    /// Networks that are made ahead
+    #[arg(long, value_name = "COUNT")]
+    pub oci_cni_pool_size: Option<usize>,
+    /// File to lock while the first network is made, for daemons that start together
+    #[arg(
+        long,
+        env = "BUILDKIT_CNI_INIT_LOCK_PATH",
+        value_name = "FILE",
+        hide = true
+    )]
+    pub cni_init_lock_path: Option<PathBuf>,
+    /// Network of steps that are not told otherwise: auto, bridge, cni or host
     #[arg(long, value_name = "MODE")]
     pub oci_worker_net: Option<String>,
     /// How files are kept: auto or overlayfs
@@ -120,7 +137,6 @@ unbuilt! {
         debugaddr tlscert tlskey tlscacert
         oci_worker_proxy_snapshotter_path oci_worker_platform oci_worker_binary
         oci_worker_apparmor_profile
-        oci_cni_config_path oci_cni_binary_dir oci_cni_pool_size
         containerd_worker_addr containerd_worker_labels containerd_worker_platform
         containerd_worker_namespace containerd_worker_runtime containerd_worker_net
         containerd_worker_snapshotter containerd_worker_apparmor_profile

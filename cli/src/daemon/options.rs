@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cooper_worker::distribution::{DistributionConfig, KeyPair, RegistryConfig};
+use cooper_worker::network::{DnsSettings, NetworkMode, NetworkSettings};
 
 use super::EngineSettings;
 use super::file::{
@@ -162,6 +163,7 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
     Ok(EngineSettings {
         entitlements,
         max_parallelism: parallelism,
+        network: network(flags, file)?,
         cgroup_parent: file.worker.oci.default_cgroup_parent.clone(),
         distribution,
         labels,
@@ -172,6 +174,49 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
             .and_then(|h| h.max_age.as_ref())
             .map(duration)
             .transpose()?,
+    })
+}
+
+/// How steps are connected; the keys and their defaults are buildkitd's.
+fn network(flags: &DaemonFlags, file: &ConfigFile) -> Result<NetworkSettings, OptionsError> {
+    let oci = &file.worker.oci;
+    let mode = flags.oci_worker_net.as_ref().or(oci.network_mode.as_ref());
+    let mode = match mode.map_or("auto", String::as_str) {
+        "auto" | "" => NetworkMode::Auto,
+        "host" => NetworkMode::Host,
+        "cni" => NetworkMode::Cni,
+        "bridge" => NetworkMode::Bridge,
+        other => {
+            let words = format!("invalid network mode: {other:?}");
+            return Err(OptionsError::Invalid(words));
+        }
+    };
+    let dns = file.dns.as_ref();
+    if let Some(server) = dns
+        .iter()
+        .flat_map(|dns| &dns.nameservers)
+        .find(|server| server.parse::<std::net::IpAddr>().is_err())
+    {
+        let words = format!("bad nameserver address {server:?}");
+        return Err(OptionsError::Invalid(words));
+    }
+    let default = NetworkSettings::default();
+    let flag_or = |flag: &Option<PathBuf>, key: &Option<PathBuf>| flag.clone().or(key.clone());
+    Ok(NetworkSettings {
+        mode,
+        cni_config: flag_or(&flags.oci_cni_config_path, &oci.cni_config_path)
+            .unwrap_or(default.cni_config),
+        cni_programs: flag_or(&flags.oci_cni_binary_dir, &oci.cni_binary_path)
+            .unwrap_or(default.cni_programs),
+        pool_size: flags.oci_cni_pool_size.or(oci.cni_pool_size).unwrap_or(0),
+        bridge_name: oci.bridge_name.clone().unwrap_or(default.bridge_name),
+        bridge_subnet: oci.bridge_subnet.clone().unwrap_or(default.bridge_subnet),
+        start_lock: flags.cni_init_lock_path.clone(),
+        dns: dns.map_or_else(DnsSettings::default, |dns| DnsSettings {
+            nameservers: dns.nameservers.clone(),
+            options: dns.options.clone(),
+            search_domains: dns.search_domains.clone(),
+        }),
     })
 }
 
@@ -247,11 +292,6 @@ fn refuse_unbuilt(flags: &DaemonFlags, file: &ConfigFile) -> Result<(), OptionsE
         gateway.enabled == Some(true) || !gateway.allowed_repositories.is_empty(),
         "frontend.\"gateway.v0\"",
     );
-    let dns = file.dns.as_ref();
-    let has_dns = dns.is_some_and(|d| {
-        !(d.nameservers.is_empty() && d.options.is_empty() && d.search_domains.is_empty())
-    });
-    check(has_dns, "dns");
     check_modes(flags, &file.worker.oci, &mut check)?;
     check_containerd(&file.worker.containerd, &mut check)?;
     if unbuilt.is_empty() {
@@ -266,10 +306,6 @@ fn check_modes(
     oci: &OciTable,
     check: &mut impl FnMut(bool, &str),
 ) -> Result<(), OptionsError> {
-    let network = flags.oci_worker_net.as_ref().or(oci.network_mode.as_ref());
-    if let Some(mode) = network.filter(|m| !["auto", "host", ""].contains(&m.as_str())) {
-        check(true, &format!("network mode {mode}"));
-    }
     let snapshotter = flags.oci_worker_snapshotter.as_ref();
     let snapshotter = snapshotter.or(oci.snapshotter.as_ref());
     if let Some(name) = snapshotter.filter(|s| !["auto", "overlayfs", ""].contains(&s.as_str())) {
@@ -375,7 +411,6 @@ mod tests {
             (&["--rootless"], "", "--rootless=true"),
             (&["--tlscert", "x"], "", "--tlscert=x"),
             (&["--addr", "tcp://0.0.0.0:1"], "", "--addr=tcp://0.0.0.0:1"),
-            (&["--oci-worker-net=cni"], "", "network mode cni"),
             (&[], "[grpc.tls]\ncert = 'a'", "grpc.tls"),
             (&[], "[worker.oci]\nbinary = 'crun'", "worker.oci.binary"),
             (

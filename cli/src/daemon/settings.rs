@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cooper_worker::distribution::DistributionConfig;
 use cooper_worker::gc::GcPolicy;
+use cooper_worker::network::{NetworkMode, NetworkSettings};
 
 /// What an engine is told at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct EngineSettings {
     pub entitlements: BTreeSet<String>,
     /// Steps of all builds that run at the same time; the engine's default when `None`.
     pub max_parallelism: Option<NonZeroUsize>,
+    /// How steps are connected.
+    pub network: NetworkSettings,
     /// Control group that steps are put below when they name none; empty for the engine's own.
     pub cgroup_parent: String,
     /// How registries are reached.
@@ -37,6 +40,11 @@ impl EngineSettings {
             entitlements: all.into_iter().map(String::from).collect(),
             stores_images: true,
             garbage: GcPolicy::Usual,
+            // The network of the user who asks.
+            network: NetworkSettings {
+                mode: NetworkMode::Host,
+                ..NetworkSettings::default()
+            },
             ..Self::default()
         }
     }

@@ -110,6 +110,10 @@ impl Bridge for BuildBridge {
     async fn solve(&self, definition: pb::Definition) -> Result<RefId, Failure> {
         let graph = Graph::load(&definition, &self.parts.limits.graph)?;
         self.job.entitlements.check(&graph)?;
+        let uncached = uncached_mounts(&graph);
+        if !uncached.is_empty() {
+            self.parts.worker.forget_cache_mounts(uncached).await?;
+        }
         let reference = Reference {
             definition,
             graph: Arc::new(graph),
@@ -162,4 +166,19 @@ impl Bridge for BuildBridge {
     fn platforms(&self) -> Vec<pb::Platform> {
         self.parts.worker.info().platforms
     }
+}
+
+/// Ids of the cache mounts of steps that are to use no cache: they start empty then, as BuildKit has it.
+fn uncached_mounts(graph: &Graph) -> Vec<String> {
+    let mut ids = std::collections::BTreeSet::new();
+    for vertex in graph.vertices.values().filter(|vertex| vertex.ignore_cache) {
+        if let Some(pb::op::Op::Exec(exec)) = &vertex.op.op {
+            let caches = exec
+                .mounts
+                .iter()
+                .filter_map(|mount| mount.cache_opt.as_ref());
+            ids.extend(caches.map(|cache| cache.id.clone()));
+        }
+    }
+    ids.into_iter().filter(|id| !id.is_empty()).collect()
 }

@@ -20,6 +20,7 @@ use crate::layer::Layers;
 use crate::limits::Limits;
 use crate::meta::{LayerId, Meta, MetaError};
 use crate::mount::{CacheMounts, MountError};
+use crate::network::{NetworkError, NetworkSettings, Networks};
 use crate::op::exec::{ExecOps, ExecParts};
 use crate::snapshot::{Durability, SnapshotError, Snapshots};
 use crate::source::{GitSettings, GitSource, HttpSource, ImageSource, LocalSource};
@@ -41,6 +42,8 @@ pub struct WorkerSettings {
     pub sessions: Arc<dyn Sessions>,
     /// The program that containers are started with.
     pub runner: RunnerProgram,
+    /// How steps are connected.
+    pub network: NetworkSettings,
     /// Control group that steps are put below when they name none; empty for the engine's own.
     pub cgroup_parent: String,
     /// What is collected without being asked.
@@ -64,6 +67,7 @@ pub struct LocalWorker {
     pub(super) http_source: HttpSource,
     pub(super) git_source: GitSource,
     pub(super) exec: ExecOps,
+    pub(super) networks: Networks,
     pub(super) sums: ContentSums,
     pub(super) uses: ResultUses,
     pub(super) collector: Collector,
@@ -103,6 +107,9 @@ pub enum OpenError {
     /// The program that containers are started with.
     #[error("container runner: {0}")]
     Runner(#[from] MountError),
+    /// What connects steps.
+    #[error(transparent)]
+    Networks(#[from] NetworkError),
     /// What limits steps.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
@@ -134,11 +141,13 @@ impl LocalWorker {
         let cache_ledger = Ledger::new(&meta, "cache-mount-1");
         let cache_mounts =
             CacheMounts::new(&state.cache_mounts()).with_ledger(cache_ledger.clone());
+        let networks = Networks::open(&settings.network, &state.networks())?;
         let exec = ExecOps::new(ExecParts {
             snapshots: snapshots.clone(),
             cache_mounts: cache_mounts.clone(),
             sessions: Arc::clone(&sessions),
             program: settings.runner,
+            networks: networks.clone(),
             cgroups: Cgroups::of_this_machine(&instance, &settings.cgroup_parent)?,
         });
         let sums = ContentSums::new(snapshots.clone());
@@ -164,6 +173,7 @@ impl LocalWorker {
             images,
             distribution,
             exec,
+            networks,
             sums,
             uses,
             collector,

@@ -19,7 +19,7 @@ impl Worker for LocalWorker {
             ("executor", "cooper"),
             ("hostname", &self.hostname),
             ("snapshotter", "overlayfs"),
-            ("network", "host"),
+            ("network", self.networks.label()),
         ];
         let own = labels.map(|(name, value)| (format!("{LABEL}{name}"), value.to_owned()));
         WorkerInfo {
@@ -73,6 +73,11 @@ impl Worker for LocalWorker {
 
     async fn run(&self, request: OpRequest, events: Events, cancelled: Cancelled) -> OpOutcome {
         self.perform(request, events, cancelled).await
+    }
+
+    async fn forget_cache_mounts(&self, ids: Vec<String>) -> Result<(), Failure> {
+        let exec = self.exec.clone();
+        blocking(move || ids.iter().try_for_each(|id| exec.forget_cache_mounts(id))).await
     }
 
     async fn retain(&self, result: &ResultId) -> bool {

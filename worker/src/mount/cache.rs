@@ -10,6 +10,9 @@ use super::seed::seed;
 use crate::confine::{ConfineError, Owner, Root};
 use crate::gc::Ledger;
 
+/// How the names of directories begin that nobody will ask for again.
+const FORGOTTEN: &str = "forgotten-";
+
 /// How steps that run at the same time use one cache mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
@@ -47,8 +50,8 @@ struct Inner {
 /// Longest name that is read back.
 ///
 /// # Units
-/// Bytes.
-const NAME_BYTES: u64 = 4096;
+/// Bytes. Source: an op is at most 16 MiB, and a name is part of it.
+const NAME_BYTES: u64 = 16 << 20;
 
 /// `<64 hexadecimal digits>-<n>`.
 fn is_directory_name(text: &str) -> bool {
@@ -76,9 +79,60 @@ impl CacheMounts {
             filling: Mutex::default(),
             ledger: OnceLock::new(),
         };
-        Self {
+        let store = Self {
             inner: Arc::new(inner),
+        };
+        if let Err(error) = store.reap() {
+            tracing::warn!(%error, "forgotten cache mounts could not be removed");
         }
+        store
+    }
+
+    /// Forgets what the mounts of an op's id hold: who asks from now on gets an empty directory. Those that use one of
+    /// them now keep it to their end. Blocks.
+    ///
+    /// # Errors
+    /// Where a directory cannot be moved out of the way.
+    pub fn forget(&self, id: &str) -> Result<(), ConfineError> {
+        let root = match Root::open(&self.inner.root) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            root => root?,
+        };
+        let _filling = self.inner.filling.lock();
+        for entry in root.read_dir(Path::new("/"))? {
+            let directory = Path::new(&entry.name);
+            // What a mount starts from is behind its id.
+            let name = self.name_of(&root, &entry.name.to_string_lossy());
+            let rest = name.strip_prefix(id);
+            if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':')) {
+                continue;
+            }
+            let forgotten = format!("{FORGOTTEN}{}", hex::encode(rand::random::<[u8; 8]>()));
+            root.rename(directory, Path::new(&forgotten))?;
+            let is_used = self
+                .inner
+                .used
+                .lock()
+                .contains_key(&*entry.name.to_string_lossy());
+            if !is_used {
+                root.remove_all(Path::new(&forgotten))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was forgotten while it was used.
+    fn reap(&self) -> Result<(), ConfineError> {
+        let root = match Root::open(&self.inner.root) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            root => root?,
+        };
+        for entry in root.read_dir(Path::new("/"))? {
+            if entry.name.to_string_lossy().starts_with(FORGOTTEN) {
+                root.remove_all(Path::new(&entry.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// The same store, which notes uses in `ledger`.
@@ -331,6 +385,31 @@ mod tests {
             1,
             "a name is never a path"
         );
+    }
+
+    #[test]
+    fn forgotten_content_is_gone_for_all_but_its_users() {
+        let (temp, store) = store();
+        let made = |name: &str| {
+            let lease = now(&store, name, Sharing::Shared).unwrap();
+            let data = lease.open(None).unwrap();
+            data.create_file(Path::new("made"), 0o644).unwrap();
+            (lease, data)
+        };
+        let is_empty = |name: &str| {
+            let lease = now(&store, name, Sharing::Shared).unwrap();
+            let root = lease.open(None).unwrap();
+            root.read_dir(Path::new("/")).unwrap().is_empty()
+        };
+        let used = made("a");
+        drop((made("a:base:/"), made("ab")));
+        store.forget("a").unwrap();
+        assert!(used.1.read_small(Path::new("made"), 9).is_ok());
+        assert!(is_empty("a") && is_empty("a:base:/"));
+        assert!(!is_empty("ab"));
+        drop(used);
+        drop(CacheMounts::new(temp.path()));
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 3);
     }
 
     #[test]

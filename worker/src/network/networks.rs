@@ -275,6 +275,14 @@ pub struct NetworkLease {
 }
 
 impl NetworkLease {
+    /// The namespace, to be joined.
+    ///
+    /// # Errors
+    /// Where no file descriptor is left.
+    pub fn namespace(&self) -> std::io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
     /// Keeps others from using the namespace later: this step may change it.
     pub fn spoil(&mut self) {
         self.is_reusable = false;

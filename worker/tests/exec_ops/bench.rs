@@ -16,6 +16,7 @@ use cooper_worker::exec::RunnerProgram;
 use cooper_worker::limits::Limits;
 use cooper_worker::meta::Meta;
 use cooper_worker::mount::CacheMounts;
+use cooper_worker::network::{NetworkMode, NetworkSettings, Networks};
 use cooper_worker::op::exec::{ExecOps, ExecParts};
 use cooper_worker::snapshot::{Durability, Snapshots};
 use cooper_worker::state::StateDir;
@@ -96,6 +97,13 @@ pub(crate) fn instance(temp: &tempfile::TempDir) -> String {
 }
 
 pub(crate) fn bench() -> Bench {
+    bench_on(&NetworkSettings {
+        mode: NetworkMode::Host,
+        ..NetworkSettings::default()
+    })
+}
+
+pub(crate) fn bench_on(network: &NetworkSettings) -> Bench {
     let temp = tempfile::tempdir().unwrap();
     let state = StateDir::open(&temp.path().join("state")).unwrap();
     let meta = Meta::open(&state.meta()).unwrap();
@@ -128,6 +136,7 @@ pub(crate) fn bench() -> Bench {
         cache_mounts: caches,
         sessions: Arc::new(OneSession(SessionId("s".into()))),
         program,
+        networks: Networks::open(network, &state.networks()).unwrap(),
         cgroups: Cgroups::of_this_machine(&instance(&temp), "").unwrap(),
     });
     Bench {

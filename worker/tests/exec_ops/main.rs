@@ -8,6 +8,7 @@ mod cancel;
 mod insecure;
 mod limits;
 mod mounts;
+mod network;
 mod process;
 mod refused;
 mod secrets;

@@ -72,6 +72,9 @@ pub enum OpError {
     /// A capability that we do not have is required.
     #[error("it requires the capability {0:?}, which is not known")]
     UnknownCapability(String),
+    /// A step asks for an isolation that does not exist.
+    #[error("invalid security mode {0}")]
+    SecurityMode(i32),
     /// An enum has a value that we do not know.
     #[error("{field} has the value {value}, which is not known")]
     UnknownValue {

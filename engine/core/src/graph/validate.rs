@@ -38,7 +38,7 @@ fn exec_outputs(exec: &pb::ExecOp, inputs: i64, limits: &Limits) -> Result<i64, 
         return Err(OpError::Missing("exec.meta.args"));
     }
     known::<pb::NetMode>("exec.network", exec.network)?;
-    known::<pb::SecurityMode>("exec.security", exec.security)?;
+    pb::SecurityMode::try_from(exec.security).map_err(|_| OpError::SecurityMode(exec.security))?;
     if exec.mounts.is_empty() {
         return Err(OpError::Missing("exec.mounts"));
     }

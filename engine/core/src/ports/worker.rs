@@ -59,6 +59,13 @@ pub trait Worker: Send + Sync {
     /// outcome is [`OpOutcome::Cancelled`].
     async fn run(&self, request: OpRequest, events: Events, cancelled: Cancelled) -> OpOutcome;
 
+    /// Forgets what the cache mounts (`RUN --mount=type=cache`) of these ids hold; those that use them now keep them. A
+    /// worker without cache mounts has nothing to do, as here.
+    async fn forget_cache_mounts(&self, ids: Vec<String>) -> Result<(), Failure> {
+        let _ = ids;
+        Ok(())
+    }
+
     /// Adds a pin to a result that is still kept; `false` when the worker no longer has it whole.
     async fn retain(&self, result: &ResultId) -> bool;
 

@@ -5,7 +5,7 @@ use cooper_core::ports::OpRequest;
 use cooper_proto::pb;
 
 use super::stop::Stop;
-use crate::exec::{DEFAULT_PATH, ExtraHost, Network, ResourceLimit, Security};
+use crate::exec::{DEFAULT_PATH, ExtraHost, ResourceLimit, Security};
 use crate::mount::{Sharing, StubDepth};
 
 /// The host name of a container that asks for none, as BuildKit's.
@@ -21,7 +21,9 @@ pub(super) struct ExecRequest {
     pub(super) hostname: String,
     pub(super) extra_hosts: Vec<ExtraHost>,
     pub(super) rlimits: Vec<ResourceLimit>,
-    pub(super) network: Network,
+    pub(super) network: pb::NetMode,
+    /// The host name that the op asks for itself; may be empty.
+    pub(super) own_name: String,
     pub(super) security: Security,
     pub(super) cgroup_parent: String,
     pub(super) limits: Option<LinuxResources>,
@@ -104,6 +106,7 @@ impl ExecRequest {
             extra_hosts: extra_hosts(meta)?,
             rlimits: rlimits(meta)?,
             network: network(exec)?,
+            own_name: meta.hostname.clone(),
             security: security(exec)?,
             cgroup_parent: meta.cgroup_parent.clone(),
             limits: request.resources.clone(),
@@ -167,16 +170,9 @@ fn security(exec: &pb::ExecOp) -> Result<Security, Stop> {
     }
 }
 
-fn network(exec: &pb::ExecOp) -> Result<Network, Stop> {
-    match pb::NetMode::try_from(exec.network) {
-        // There is no network of its own for a step yet: as BuildKit without CNI, it is the machine's.
-        Ok(pb::NetMode::Unset | pb::NetMode::Host) => Ok(Network::Host),
-        Ok(pb::NetMode::None) => Ok(Network::None),
-        Err(_) => Err(Stop::invalid(format!(
-            "invalid network mode {}",
-            exec.network
-        ))),
-    }
+fn network(exec: &pb::ExecOp) -> Result<pb::NetMode, Stop> {
+    pb::NetMode::try_from(exec.network)
+        .map_err(|_| Stop::invalid(format!("invalid network mode {}", exec.network)))
 }
 
 fn environment(meta: &pb::Meta) -> Vec<String> {

@@ -15,6 +15,7 @@ use super::stop::Stop;
 use crate::cgroup::Cgroups;
 use crate::exec::{ExitStatus, Output, RunError, RunnerProgram};
 use crate::mount::CacheMounts;
+use crate::network::Networks;
 use crate::snapshot::Snapshots;
 
 /// Performs exec ops on this machine. Clones are the same.
@@ -35,6 +36,8 @@ pub struct ExecParts {
     pub program: RunnerProgram,
     /// Who keeps their limits.
     pub cgroups: Cgroups,
+    /// How they are connected.
+    pub networks: Networks,
 }
 
 impl ExecOps {
@@ -44,6 +47,15 @@ impl ExecOps {
         Self {
             parts: Arc::new(parts),
         }
+    }
+
+    /// Forgets what the cache mounts of an id hold. Blocks.
+    ///
+    /// # Errors
+    /// Where their directories cannot be moved out of the way.
+    pub fn forget_cache_mounts(&self, id: &str) -> Result<(), Failure> {
+        let forgotten = self.parts.cache_mounts.forget(id);
+        forgotten.map_err(|error| Failure::new(FailureKind::Infrastructure, error.to_string()))
     }
 
     /// Performs one exec op; the contract is [`Worker::run`](cooper_core::ports::Worker::run)'s.

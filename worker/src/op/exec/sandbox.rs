@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use cooper_proto::pb;
+
 use super::binds::Binds;
 use super::gathered::Gathered;
 use super::outputs::{OutputSource, Outputs};
@@ -18,6 +20,7 @@ use crate::exec::{
 };
 use crate::meta::LayerId;
 use crate::mount::{CacheLease, MountStubs};
+use crate::network::{DnsSettings, NetworkLease, Networks};
 use crate::snapshot::{Snapshots, Writer};
 
 const HOSTS: &str = "/etc/hosts";
@@ -43,6 +46,8 @@ pub(super) struct AfterRun {
     outputs: Outputs,
     /// Keeps others from the cache mounts until it is dropped.
     _leases: BTreeMap<String, CacheLease>,
+    /// Keeps others from the step's network until it is dropped.
+    _network: Option<NetworkLease>,
 }
 
 impl Sandbox {
@@ -59,8 +64,9 @@ impl Sandbox {
         let user = resolve_user(&root, &request.user)?.user;
         make_working_directory(&root, &request.cwd, &user)?;
         let env = environment(request, &gathered.secrets, &root, &user)?;
+        let (network, lease) = connect(request, &machine.networks)?;
         let mut binds = Binds::default();
-        add_network_files(&mut binds, request)?;
+        add_network_files(&mut binds, request, network, machine.networks.dns())?;
         for (position, mount) in request.mounts.iter().enumerate() {
             binds.add(position, mount, snapshots, &mut gathered)?;
         }
@@ -71,7 +77,7 @@ impl Sandbox {
             user,
             hostname: request.hostname.clone(),
             rlimits: request.rlimits.clone(),
-            network: request.network,
+            network,
             security: request.security,
             read_only_root: request.root.read_only,
             devices: Vec::new(),
@@ -98,11 +104,15 @@ impl Sandbox {
             mounts,
             stages,
             filter: (!is_insecure).then(Filter::default_profile),
-            network: None,
+            network: lease
+                .as_ref()
+                .map(NetworkLease::namespace)
+                .transpose()
+                .map_err(Stop::fault)?,
             cgroup: Arc::new(cgroup),
             permissions: Permissions {
                 insecure: is_insecure,
-                host_network: request.network == Network::Host,
+                host_network: network == Network::Host,
                 devices: false,
             },
         };
@@ -114,6 +124,7 @@ impl Sandbox {
             stubs: Some(stubs),
             outputs,
             _leases: gathered.leases,
+            _network: lease,
         };
         Ok(Self {
             container,
@@ -219,7 +230,32 @@ pub(super) fn environment(
     Ok(env)
 }
 
-fn add_network_files(binds: &mut Binds, request: &ExecRequest) -> Result<(), Stop> {
+/// The network that the op asks for, or what is configured where it asks for none.
+fn connect(
+    request: &ExecRequest,
+    networks: &Networks,
+) -> Result<(Network, Option<NetworkLease>), Stop> {
+    Ok(match request.network {
+        pb::NetMode::Host => (Network::Host, None),
+        pb::NetMode::None => (Network::None, None),
+        pb::NetMode::Unset => match networks.join(&request.own_name).map_err(Stop::fault)? {
+            None => (Network::Host, None),
+            Some(mut lease) => {
+                if request.security == Security::Insecure {
+                    lease.spoil();
+                }
+                (Network::Given, Some(lease))
+            }
+        },
+    })
+}
+
+fn add_network_files(
+    binds: &mut Binds,
+    request: &ExecRequest,
+    network: Network,
+    dns: &DnsSettings,
+) -> Result<(), Stop> {
     let read = |path: &str| match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         content => content
@@ -228,11 +264,7 @@ fn add_network_files(binds: &mut Binds, request: &ExecRequest) -> Result<(), Sto
     };
     let machine = read(RESOLVER)?.unwrap_or_default();
     let systemd = read("/run/systemd/resolve/resolv.conf")?;
-    let resolver = resolver_file(
-        &machine,
-        systemd.as_deref(),
-        request.network == Network::Host,
-    );
+    let resolver = resolver_file(&machine, systemd.as_deref(), network == Network::Host, dns);
     let hosts = hosts_file(&request.hostname, &request.extra_hosts);
     for (destination, content) in [(RESOLVER, resolver), (HOSTS, hosts)] {
         let source = binds.file_in_memory(content.as_bytes())?;
