@@ -34,8 +34,12 @@ fn main() {
         write_changes(&changes, None, &mut io::sink()).unwrap();
     });
     for compression in [Compression::Gzip, Compression::Zstd] {
-        let make =
-            || compress(Vec::new(), compression, |output| output.write_all(&archive)).unwrap();
+        let make = || {
+            compress(Vec::new(), compression, None, |output| {
+                output.write_all(&archive)
+            })
+            .unwrap()
+        };
         let compressed = make();
         rate(
             &format!(
@@ -54,7 +58,7 @@ fn main() {
             &format!("{compression}: walk, write, compress"),
             bytes,
             || {
-                compress(io::sink(), compression, |output| {
+                compress(io::sink(), compression, None, |output| {
                     write_changes(&changes, None, output).map_err(io::Error::other)
                 })
                 .unwrap();

@@ -37,7 +37,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         ));
     }
     let entitlements = Entitlements::grant(&spec.entitlements, &parts.allowed_entitlements)?;
-    let exports = choose_exporters(parts, &spec.exporters)?;
+    let exports = choose_exporters(parts, &with_epoch(&spec))?;
     let cache_exports = CacheExports::choose(parts, &spec.cache_exports)?;
     let (imports, pending) = imports::prepare(&spec.cache_imports);
     let _one_at_a_time = parts.jobs.starting();
@@ -308,6 +308,22 @@ pub(crate) async fn ask_frontend(
         });
     };
     frontend.solve(bridge, request).await
+}
+
+/// The exporters of a request, told of the build argument by which builds say their epoch (parity sheet A4), unless
+/// they are told of another.
+fn with_epoch(spec: &SolveSpec) -> Vec<ExporterSpec> {
+    let mut exporters = spec.exporters.clone();
+    let options = spec.build.options();
+    let said = options.get("build-arg:SOURCE_DATE_EPOCH");
+    let said = said.filter(|text| text.is_empty() || text.parse::<i64>().is_ok());
+    if let Some(epoch) = said {
+        for exporter in &mut exporters {
+            let attribute = exporter.attributes.entry("source-date-epoch".to_owned());
+            attribute.or_insert_with(|| epoch.clone());
+        }
+    }
+    exporters
 }
 
 fn choose_exporters(parts: &Parts, specs: &[ExporterSpec]) -> Result<Vec<Export>, Failure> {

@@ -13,7 +13,10 @@ pub(crate) struct ImageAttributes {
     pub(super) name: String,
     pub(super) oci_types: Option<bool>,
     pub(super) compression: Compression,
+    pub(super) compression_level: Option<i32>,
     pub(super) force_compression: bool,
+    /// Give layers no times after the epoch.
+    pub(super) rewrite_timestamp: bool,
     /// Keep the media types of layers that are not to be distributed.
     pub(super) prefer_nondistributable: bool,
     /// `Some(None)` is an epoch that was emptied on purpose.
@@ -21,25 +24,15 @@ pub(crate) struct ImageAttributes {
     pub(super) annotations: Annotations,
     /// Attributes that belong to one exporter alone.
     pub(super) rest: BTreeMap<String, String>,
-    /// Attributes that are metadata of the result, which they replace.
+    /// Attributes that nobody here knows: metadata of the result, which they replace.
     pub(super) metadata: BTreeMap<String, Bytes>,
 }
-
-/// Keys of result metadata that clients may set through attributes.
-const METADATA: &[&str] = &[
-    "containerimage.config",
-    "containerimage.base.config",
-    "refs.platforms",
-    "source.date.epoch",
-    "image.name",
-];
 
 impl ImageAttributes {
     /// Reads attributes; `own` names those of the one exporter.
     ///
     /// # Errors
-    /// `InvalidInput` for an attribute that is not known or has no value that it can have,
-    /// `Unsupported` for what later issues bring.
+    /// `InvalidInput` for an attribute that has no value that it can have, `Unsupported` for what later issues bring.
     pub(crate) fn read(
         attributes: &BTreeMap<String, String>,
         own: &[&str],
@@ -75,33 +68,35 @@ impl ImageAttributes {
                     .ok_or_else(|| invalid(&format!("unsupported compression type {value}")))?;
             }
             "compression-level" => {
-                return Err(Failure::unsupported(
-                    "exporter option \"compression-level\"",
-                ));
+                let level = value.parse::<i64>().map_err(|_| {
+                    invalid(&format!("non-integer value {value} specified for {key}"))
+                })?;
+                self.compression_level = Some(i32::try_from(level).unwrap_or(i32::MAX));
             }
-            "rewrite-timestamp" if flag(key, value)? => {
-                return Err(Failure::unsupported(
-                    "exporter option \"rewrite-timestamp\"",
-                ));
-            }
-            "rewrite-timestamp" => {}
+            "rewrite-timestamp" => self.rewrite_timestamp = flag_or_true(key, value)?,
             // They say how attestations are attached, and without attestations nothing.
             "oci-artifact" | "attestation-inline" => drop(flag(key, value)?),
-            key if METADATA.iter().any(|known| is_metadata(key, known)) => {
+            key => {
                 let value = Bytes::copy_from_slice(value.as_bytes());
                 self.metadata.insert(key.to_owned(), value);
             }
-            other => return Err(invalid(&format!("unknown exporter option {other:?}"))),
         }
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    fn check(&mut self) -> Result<(), Failure> {
         if self.compression == Compression::Zstd && self.oci_types == Some(false) {
             return Err(invalid(
                 "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"",
             ));
         }
+        // As BuildKit, a level that the compression does not have is the nearest that it has.
+        let levels = match self.compression {
+            Compression::Zstd => 1..=22,
+            Compression::Gzip | Compression::Uncompressed => 0..=9,
+        };
+        let level = self.compression_level;
+        self.compression_level = level.map(|level| level.clamp(*levels.start(), *levels.end()));
         Ok(())
     }
 
@@ -126,12 +121,6 @@ impl ImageAttributes {
 /// Names that are separated by commas.
 pub(super) fn split_names(names: &str) -> Vec<&str> {
     names.split(',').filter(|name| !name.is_empty()).collect()
-}
-
-/// `key` is `known`, or that for one platform.
-fn is_metadata(key: &str, known: &str) -> bool {
-    key.strip_prefix(known)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn flag_or_true(key: &str, value: &str) -> Result<bool, Failure> {
@@ -189,6 +178,8 @@ mod tests {
             ("push", ""),
             ("annotation-index.a", "1"),
             ("containerimage.config/linux/amd64", "{}"),
+            ("compression-level", "30"),
+            ("something.of.mine", "x"),
         ])
         .unwrap();
         assert_eq!(read.names(), ["a", "b:1"]);
@@ -197,7 +188,9 @@ mod tests {
         assert_eq!(read.epoch, Some(Some(7)));
         assert!(read.own_flag("push", false).unwrap());
         assert!(!read.own_flag("store", false).unwrap());
-        assert_eq!(read.metadata.len(), 1);
+        assert_eq!(read.compression_level, Some(22));
+        assert_eq!(read.metadata["something.of.mine"], "x");
+        assert_eq!(read.metadata.len(), 2);
     }
 
     #[test]
@@ -205,11 +198,10 @@ mod tests {
         for (key, value) in [
             ("compression", "estargz"),
             ("compression", "lz4"),
-            ("compression-level", "9"),
-            ("rewrite-timestamp", "true"),
+            ("compression-level", "high"),
+            ("rewrite-timestamp", "maybe"),
             ("oci-mediatypes", "maybe"),
             ("source-date-epoch", "context"),
-            ("pusch", "true"),
             ("annotation-manifset.a", "1"),
         ] {
             let error = read(&[(key, value)]).unwrap_err().message;

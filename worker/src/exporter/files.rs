@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, SessionId};
-use cooper_core::ports::{
-    DirFilter, ExportPart, ExportRequest, ExportTarget, ExportTargetRequest, Sessions,
-};
+use cooper_core::ports::{DirFilter, ExportRequest, ExportTarget, ExportTargetRequest, Sessions};
 
-use crate::fsync::{SyncError, Tree};
+use super::attributes::{flag, seconds};
+use super::platforms;
+use crate::confine::Kind;
+use crate::fsync::{SyncError, Tree, mode};
 use crate::snapshot::{SnapshotError, Snapshots, View};
 
 /// What the exporters of plain files are told (parity sheet C2, `local` and `tar`).
@@ -16,8 +17,8 @@ pub(super) struct FilesAttributes {
     pub(super) platform_split: Option<bool>,
     /// Whether what was in the destination and is not in the result is removed.
     pub(super) delete: bool,
-    /// The time that everything was modified, in nanoseconds since 1970.
-    pub(super) mod_time: Option<i64>,
+    /// The time that everything was modified, in seconds since 1970. `Some(None)` is one that was emptied on purpose.
+    pub(super) epoch: Option<Option<i64>>,
 }
 
 impl FilesAttributes {
@@ -31,40 +32,27 @@ impl FilesAttributes {
         let mut parsed = Self {
             platform_split: None,
             delete: false,
-            mod_time: None,
+            epoch: None,
         };
         for (key, value) in attributes {
             match (key.as_str(), value.as_str()) {
-                ("platform-split", "true" | "1") => parsed.platform_split = Some(true),
-                ("platform-split", "false" | "0") => parsed.platform_split = Some(false),
                 ("platform-split", _) => {
-                    return Err(invalid(key, value, "true or false is expected"));
+                    let split = flag(key, value).map_err(|_| {
+                        let message = format!("non-bool value for {key}: {value}");
+                        Failure::new(FailureKind::InvalidInput, message)
+                    })?;
+                    parsed.platform_split = Some(split);
                 }
                 ("mode", "copy" | "") => parsed.delete = false,
                 ("mode", "delete") => parsed.delete = true,
                 ("mode", _) => return Err(invalid(key, value, "copy or delete is expected")),
-                ("source-date-epoch", "") => {}
                 ("source-date-epoch", _) => {
-                    let seconds = value
-                        .parse::<i64>()
-                        .ok()
-                        .and_then(|seconds| seconds.checked_mul(1_000_000_000));
                     let wanted = "seconds since 1970 are expected";
-                    parsed.mod_time = Some(seconds.ok_or_else(|| invalid(key, value, wanted))?);
+                    let epoch = seconds(key, value).map_err(|_| invalid(key, value, wanted))?;
+                    parsed.epoch = Some(epoch);
                 }
-                ("attestation-prefix", _) => {
-                    return Err(Failure::unsupported(
-                        "exporting attestations (attestation-prefix)",
-                    ));
-                }
-                // Where the client puts it is the client's affair.
-                ("dest", _) => {}
-                _ => {
-                    let known = "platform-split, mode, source-date-epoch";
-                    let message = format!("unknown attribute {key:?} of an exporter of files");
-                    return Err(Failure::new(FailureKind::InvalidInput, message)
-                        .with_hint(format!("known are {known}")));
-                }
+                // Where the client puts it is the client's affair; what else there is, BuildKit passes over too.
+                _ => {}
             }
         }
         Ok(parsed)
@@ -76,11 +64,14 @@ impl FilesAttributes {
 pub(super) struct Part {
     /// The directory that they go to, where each platform has one.
     pub(super) directory: Option<String>,
+    /// Its platform.
+    id: String,
     /// What the progress line of this part says behind its verb.
     pub(super) label: String,
     /// Absent for an empty file system.
     view: Option<View>,
-    mod_time: Option<i64>,
+    /// The time that everything was modified, in nanoseconds since 1970.
+    pub(super) mod_time: Option<i64>,
 }
 
 impl Part {
@@ -100,50 +91,82 @@ impl Part {
 }
 
 /// Opens the views of all parts. Blocks.
+///
+/// # Errors
+/// `InvalidInput` for platforms that do not fit the parts, or whose files would be one another's.
 pub(super) fn open_parts(
     snapshots: &Snapshots,
     request: &ExportRequest,
     attributes: &FilesAttributes,
 ) -> Result<Vec<Part>, Failure> {
-    let split = attributes.platform_split.unwrap_or(request.parts.len() > 1);
-    if !split && request.parts.len() > 1 {
-        let message =
-            "several platforms cannot be exported to one directory (platform-split=false)";
-        return Err(Failure::new(FailureKind::InvalidInput, message));
+    let is_map = request.parts.iter().any(|part| part.platform.is_some());
+    if is_map && !request.metadata.contains_key("refs.platforms") {
+        return Err(refused(
+            "unable to export multiple refs, missing platforms mapping",
+        ));
     }
-    let open = |part: &ExportPart| {
-        let view = part
-            .result
-            .as_ref()
-            .map(|result| snapshots.view(result))
-            .transpose();
-        let directory = part
-            .platform
-            .as_deref()
-            .filter(|_| split)
-            .map(|platform| platform.replace('/', "_"));
-        if directory
-            .as_deref()
-            .is_some_and(|name| name.is_empty() || name == "." || name == "..")
-        {
-            return Err(Failure::new(
-                FailureKind::InvalidInput,
-                format!("invalid platform {:?}", part.platform),
-            ));
+    let platforms = platforms::of_metadata(&request.metadata)?;
+    if !is_map && platforms.len() > 1 {
+        return Err(refused("unable to export multiple platforms without map"));
+    }
+    let split = attributes.platform_split.unwrap_or(is_map);
+    let mut parts = Vec::with_capacity(platforms.len());
+    for platform in &platforms {
+        let mut all = request.parts.iter();
+        let part = all.find(|part| part.platform.as_ref().is_none_or(|id| *id == platform.id));
+        let part =
+            part.ok_or_else(|| refused(&format!("failed to find ref for ID {}", platform.id)))?;
+        let directory = split.then(|| platform.id.replace('/', "_"));
+        if let Some("" | "." | "..") = directory.as_deref() {
+            return Err(refused(&format!("invalid platform {:?}", platform.id)));
         }
-        Ok(Part {
-            label: part
-                .platform
-                .as_deref()
-                .filter(|_| request.parts.len() > 1)
-                .map(|name| format!(" {name}"))
-                .unwrap_or_default(),
+        let view = part.result.as_ref().map(|result| snapshots.view(result));
+        let view = view.transpose();
+        let epoch = platforms::epoch(attributes.epoch, &request.metadata, Some(platform))?;
+        parts.push(Part {
+            label: match split {
+                true => format!(" {}", platform.id),
+                false => String::new(),
+            },
+            id: platform.id.clone(),
             directory,
             view: view.map_err(|error: SnapshotError| infrastructure(&error))?,
-            mod_time: attributes.mod_time,
+            mod_time: epoch.map(|seconds| seconds.saturating_mul(1_000_000_000)),
+        });
+    }
+    if !split && parts.len() > 1 {
+        refuse_overlap(&parts)?;
+    }
+    Ok(parts)
+}
+
+/// Platforms whose files share a directory must not have the same ones.
+fn refuse_overlap(parts: &[Part]) -> Result<(), Failure> {
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
+    for part in parts {
+        let Some(tree) = part.tree()? else { continue };
+        let mut taken = None;
+        tree.walk::<SyncError>(|stat, _| {
+            if mode::kind(stat.mode) != Some(Kind::Directory)
+                && let Some(owner) = owners.insert(stat.path.clone(), &part.id)
+            {
+                taken.get_or_insert((stat.path, owner));
+            }
+            Ok(())
         })
-    };
-    request.parts.iter().map(open).collect()
+        .map_err(|error| infrastructure(&error))?;
+        if let Some((path, owner)) = taken {
+            let id = &part.id;
+            return Err(refused(&format!(
+                "cannot overwrite {path} from {owner} with {id} when split option is disabled"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refused(message: &str) -> Failure {
+    Failure::new(FailureKind::InvalidInput, message)
 }
 
 /// Asks the sessions, the best first, for the place that the export goes to.

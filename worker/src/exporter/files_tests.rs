@@ -119,6 +119,23 @@ fn fixture() -> Fixture {
     }
 }
 
+/// What a frontend says of platforms.
+fn mapping(platforms: &[&str]) -> BTreeMap<String, bytes::Bytes> {
+    let entries: Vec<_> = platforms
+        .iter()
+        .map(|id| {
+            let (os, architecture) = id.split_once('/').unwrap();
+            let platform = serde_json::json!({"os": os, "architecture": architecture});
+            serde_json::json!({"ID": id, "Platform": platform})
+        })
+        .collect();
+    if entries.is_empty() {
+        return BTreeMap::new();
+    }
+    let listed = serde_json::json!({"Platforms": entries}).to_string();
+    [("refs.platforms".to_owned(), listed.into())].into()
+}
+
 impl Fixture {
     fn request(&self, attributes: &[(&str, &str)], platforms: &[&str]) -> ExportRequest {
         let part = |platform: Option<String>| ExportPart {
@@ -139,6 +156,7 @@ impl Fixture {
                 .map(|&(key, value)| (key.into(), value.into()))
                 .collect(),
             parts,
+            metadata: mapping(platforms),
             sessions: vec![SessionId("s".into())],
             ..ExportRequest::default()
         }
@@ -220,7 +238,28 @@ async fn several_platforms_get_a_directory_each() {
     let refused = fixture
         .local(fixture.request(&[("platform-split", "false")], &["a/b", "c/d"]))
         .await;
-    assert_eq!(refused.unwrap_err().kind, FailureKind::InvalidInput);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind, FailureKind::InvalidInput);
+    assert!(
+        refused
+            .message
+            .starts_with("cannot overwrite dir/file from a/b with c/d")
+    );
+}
+
+#[tokio::test]
+async fn mirroring_removes_the_directory_of_a_platform_that_is_gone() {
+    let fixture = fixture();
+    let out = &fixture.client.directory;
+    let both = ["linux/amd64", "linux/arm64"];
+    fixture.local(fixture.request(&[], &both)).await.unwrap();
+    let mirror = [("mode", "delete")];
+    fixture
+        .local(fixture.request(&mirror, &both[..1]))
+        .await
+        .unwrap();
+    assert!(out.join("linux_amd64/dir/file").exists());
+    assert!(!out.join("linux_arm64").exists());
 }
 
 #[tokio::test]
@@ -279,7 +318,7 @@ async fn archive_has_every_entry_as_other_programs_read_it() {
 }
 
 #[tokio::test]
-async fn unknown_or_unbuilt_attributes_are_named() {
+async fn attributes_with_values_that_cannot_be_are_named() {
     let fixture = fixture();
     let exporter = LocalExporter::new(
         fixture.snapshots.clone(),
@@ -292,10 +331,9 @@ async fn unknown_or_unbuilt_attributes_are_named() {
         "exporting to client directory"
     );
     for (key, value, kind) in [
-        ("platform-spilt", "true", FailureKind::InvalidInput),
+        ("platform-split", "perhaps", FailureKind::InvalidInput),
         ("mode", "move", FailureKind::InvalidInput),
         ("source-date-epoch", "now", FailureKind::InvalidInput),
-        ("attestation-prefix", "x", FailureKind::Unsupported),
     ] {
         let failure = describe(key, value).unwrap_err();
         assert_eq!(failure.kind, kind);

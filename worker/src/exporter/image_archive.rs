@@ -22,15 +22,18 @@ use super::{
     attributes::{ImageAttributes, invalid, split_names},
     image::{parse_name, response},
     image_history::{epoch_text, time_text},
-    image_writer::{Absent, ImageWriter, WrittenImage, WrittenManifest, unwritten},
+    image_writer::{Absent, ImageWriter, WrittenImage, WrittenManifest, tell, unwritten},
 };
 use crate::{
     images::{IMAGE_NAME, ImageStore, REF_NAME},
     layer::Layers,
+    remotecache::{InClient, Place},
     source::ImageSource,
 };
 
 const OWN: &[&str] = &["tar"];
+/// The client's content store that takes an image that is no archive (parity sheet D).
+const STORE: &str = "export";
 const CREATED: &str = "org.opencontainers.image.created";
 
 /// Which archive is written.
@@ -73,12 +76,7 @@ impl ArchiveExporter {
 
     fn read(&self, attributes: &BTreeMap<String, String>) -> Result<ImageAttributes, Failure> {
         let attributes = ImageAttributes::read(attributes, OWN)?;
-        if !attributes.own_flag("tar", true)? {
-            return Err(Failure::unsupported(format!(
-                "exporter option \"tar=false\" of type={}",
-                self.kind()
-            )));
-        }
+        attributes.own_flag("tar", true)?;
         Ok(attributes)
     }
 
@@ -117,6 +115,10 @@ impl ArchiveExporter {
             .collect::<Result<Vec<Reference>, _>>()?;
         let shown: Vec<String> = names.iter().map(ToString::to_string).collect();
         let response = response(&written, &shown.join(","))?;
+        if !attributes.own_flag("tar", true)? {
+            self.put_into_store(request, &written, events).await?;
+            return Ok(response);
+        }
         let sink = self.target(request, &response).await?;
         let files = self.files(&written, &names)?;
         send(self.images.content(), files, sink, events).await?;
@@ -149,6 +151,41 @@ impl ArchiveExporter {
             }
         }
         Err(last)
+    }
+
+    /// Puts the image's blobs into a content store of the client, what refers to others after those.
+    async fn put_into_store(
+        &self,
+        request: &ExportRequest,
+        written: &WrittenImage,
+        events: &Events,
+    ) -> Result<(), Failure> {
+        let mut opened = Err(invalid("no session takes the image; is the client gone?"));
+        for id in &request.sessions {
+            opened = match self.sessions.session(id).await {
+                Ok(session) => session.content(STORE).await,
+                Err(gone) => Err(gone),
+            };
+            if opened.is_ok() {
+                break;
+            }
+        }
+        let place = InClient { content: opened? };
+        let mut blobs: Vec<&Descriptor> = Vec::new();
+        for manifest in &written.manifests {
+            blobs.extend(manifest.layers.iter().map(|layer| &layer.descriptor));
+            blobs.push(&manifest.config);
+            blobs.push(&manifest.descriptor);
+        }
+        blobs.push(&written.root);
+        blobs.dedup();
+        for blob in blobs {
+            let status = format!("copying {}", blob.digest);
+            tell(events, &status, false);
+            place.put(self.images.content(), blob).await?;
+            tell(events, &status, true);
+        }
+        Ok(())
     }
 
     fn files(

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cooper_core::model::Failure;
 use cooper_proto::{
+    Digest,
     cache_config::INLINE_CACHE,
     oci::{self, History, ImageConfig},
     platform,
@@ -76,6 +77,12 @@ pub(super) fn written(
     oci::to_json(&fields).map_err(|error| invalid(&error.to_string()))
 }
 
+/// The diff ids that a base image's configuration has; none where there is no base.
+pub(super) fn diff_ids(base: Option<&[u8]>) -> Vec<Digest> {
+    let base = base.and_then(|base| ImageConfig::parse(base).ok());
+    base.map(|base| base.rootfs.diff_ids).unwrap_or_default()
+}
+
 fn set_created(fields: &mut BTreeMap<String, Value>, history: &[History], epoch: Option<i64>) {
     let created = fields.get("created").and_then(Value::as_str);
     match (fields.contains_key("created"), epoch) {
@@ -127,8 +134,6 @@ fn empty_image() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use cooper_proto::Digest;
-
     use super::*;
 
     fn text(bytes: Vec<u8>) -> String {

@@ -621,11 +621,8 @@ async fn what_is_not_built_yet_answers_by_name() {
     let bench = Bench::new();
     let result = bench.result();
     for (kind, key, value) in [
-        ("oci", "tar", "false"),
-        ("docker", "tar", "false"),
+        ("oci", "compression", "estargz"),
         ("image", "compression", "estargz"),
-        ("image", "rewrite-timestamp", "true"),
-        ("image", "compression-level", "3"),
     ] {
         let error = bench
             .export(kind, &[(key, value)], single(&result))

@@ -11,9 +11,9 @@ use cooper_proto::{
 };
 
 use super::{
-    attributes::{ImageAttributes, invalid, seconds},
+    attributes::{ImageAttributes, invalid},
     image_config,
-    image_history::LayerFacts,
+    image_history::{LayerFacts, epoch_text},
     platforms::{self, ResultPlatform},
 };
 use crate::{
@@ -99,6 +99,17 @@ impl ImageWriter<'_> {
         let mut manifests = Vec::with_capacity(platforms.len());
         for (platform, layers) in platforms.iter().zip(layers) {
             let inline = self.inline_cache(request, platform, &layers)?;
+            let layers = match (
+                self.attributes.rewrite_timestamp,
+                self.epoch(platform, metadata)?,
+            ) {
+                (true, Some(epoch)) => {
+                    let key = "containerimage.base.config";
+                    let base = platforms::value(metadata, key, Some(platform));
+                    self.with_times(layers, base, epoch).await?
+                }
+                _ => layers,
+            };
             manifests.push(self.write_manifest(platform, layers, metadata, inline)?);
         }
         if is_map {
@@ -195,13 +206,7 @@ impl ImageWriter<'_> {
                 .await
                 .map_err(layer_failure)?;
         }
-        let wanted = Wanted {
-            compression: self.attributes.compression,
-            existing: match self.attributes.force_compression {
-                true => Existing::Convert,
-                false => Existing::Keep,
-            },
-        };
+        let wanted = self.wanted();
         let (layers, chain) = (self.layers.clone(), Arc::clone(chain));
         let made = tokio::task::spawn_blocking(move || layers.archive(&chain, index, wanted));
         let made = made
@@ -215,6 +220,76 @@ impl ImageWriter<'_> {
             origin: info
                 .origin
                 .filter(|it| it.blob.digest == archive.blob.digest),
+        })
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            compression: self.attributes.compression,
+            level: self.attributes.compression_level,
+            existing: match self.attributes.force_compression {
+                true => Existing::Convert,
+                false => Existing::Keep,
+            },
+        }
+    }
+
+    /// The layers with no time after the epoch, but for those that the base image has.
+    async fn with_times(
+        &self,
+        layers: Vec<WrittenLayer>,
+        base: Option<&Bytes>,
+        epoch: i64,
+    ) -> Result<Vec<WrittenLayer>, Failure> {
+        let status = format!(
+            "rewriting layers with source-date-epoch {epoch} ({})",
+            epoch_text(epoch)
+        );
+        let base = image_config::diff_ids(base.map(|it| &it[..]));
+        let same = |(layer, known): &(&WrittenLayer, &Digest)| layer.facts.diff_id == **known;
+        let kept = layers.iter().zip(&base).take_while(same).count();
+        self.one_off(&status, async {
+            let each = layers
+                .into_iter()
+                .enumerate()
+                .map(|(index, layer)| async move {
+                    match index < kept {
+                        true => Ok(layer),
+                        false => self.rewritten(layer, epoch).await,
+                    }
+                });
+            futures::future::try_join_all(each).await
+        })
+        .await
+    }
+
+    async fn rewritten(&self, layer: WrittenLayer, epoch: i64) -> Result<WrittenLayer, Failure> {
+        let from = crate::meta::LayerBlob {
+            media_type: layer.descriptor.media_type.clone(),
+            digest: layer.descriptor.digest.clone(),
+            size: layer.descriptor.size,
+        };
+        if !self.images.content().contains(&from.digest) {
+            let fetched = self.layers.ensure_blob(&layer.layer, &*self.fetcher).await;
+            fetched.map_err(layer_failure)?;
+        }
+        let wanted = Wanted {
+            compression: Compression::of_media_type(&from.media_type).unwrap_or_default(),
+            ..self.wanted()
+        };
+        let layers = self.layers.clone();
+        let made =
+            tokio::task::spawn_blocking(move || layers.rewritten(&from, epoch, wanted)).await;
+        let made = made.unwrap_or_else(|error| Err(LayerError::Io(std::io::Error::other(error))));
+        let (diff_id, blob) = made.map_err(layer_failure)?;
+        Ok(WrittenLayer {
+            descriptor: self.descriptor(&blob, None),
+            facts: LayerFacts {
+                diff_id,
+                ..layer.facts
+            },
+            layer: layer.layer,
+            origin: None,
         })
     }
 
@@ -250,14 +325,7 @@ impl ImageWriter<'_> {
         inline_cache: Option<Vec<u8>>,
     ) -> Result<WrittenManifest, Failure> {
         let value = |key| platforms::value(metadata, key, Some(platform));
-        let epoch = match (self.attributes.epoch, value("source.date.epoch")) {
-            (Some(epoch), _) => epoch,
-            (None, Some(text)) => seconds(
-                "SOURCE_DATE_EPOCH from frontend",
-                &String::from_utf8_lossy(text),
-            )?,
-            (None, None) => None,
-        };
+        let epoch = self.epoch(platform, metadata)?;
         let facts: Vec<LayerFacts> = layers.iter().map(|layer| layer.facts.clone()).collect();
         let config = image_config::written(
             value("containerimage.config").map(|it| &it[..]),
@@ -292,6 +360,15 @@ impl ImageWriter<'_> {
             created,
             layers,
         })
+    }
+
+    /// The time after which nothing of a platform's image was made: what the client says, else the frontend.
+    fn epoch(
+        &self,
+        platform: &ResultPlatform,
+        metadata: &BTreeMap<String, Bytes>,
+    ) -> Result<Option<i64>, Failure> {
+        platforms::epoch(self.attributes.epoch, metadata, Some(platform))
     }
 
     /// The records that the platform's configuration gets, when the client wants them there.

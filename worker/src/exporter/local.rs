@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use cooper_core::model::Failure;
+use cooper_core::model::{Failure, SessionId};
 use cooper_core::ports::{
     Cancelled, Events, ExportRequest, ExportResponse, ExportTarget, ExportTargetRequest, Exporter,
-    PacketStream, Sessions,
+    FileStat, PacketStream, Sessions,
 };
 
 use super::files::{
@@ -15,9 +15,12 @@ use super::files::{
     open_parts, target,
 };
 use super::progress::Line;
-use crate::confine::{Owner, Root};
-use crate::fsync::{Differ, ReceiveOptions, SyncError, copy_tree, send};
+use crate::confine::{Kind, Owner, Root};
+use crate::fsync::{Differ, Entries, Folders, ReceiveOptions, SyncError, copy_tree, mode, send};
 use crate::snapshot::Snapshots;
+
+/// Header by which a client knows that one transfer has all platforms (parity sheet C2).
+const MULTI_PLATFORM: &str = "buildkit-exporter-multi-platform";
 
 /// Puts a result's files into a directory of the client.
 pub struct LocalExporter {
@@ -57,31 +60,37 @@ impl Exporter for LocalExporter {
         let wanted = ExportTargetRequest {
             exporter: request.index,
             directory: true,
-            metadata: BTreeMap::new(),
+            metadata: match attributes.delete {
+                // What a client that mirrors wants to hear: that all platforms come at once.
+                true => [(MULTI_PLATFORM.to_owned(), "1".to_owned())].into(),
+                false => BTreeMap::new(),
+            },
         };
         let sessions = request.sessions.clone();
         let (snapshots, delete) = (self.snapshots.clone(), attributes.delete);
         let parts = blocking(move || open_parts(&snapshots, &request, &attributes)).await?;
         let mut cancelled = cancelled;
-        let target = tokio::select! {
-            target = target(&self.sessions, &sessions, wanted) => target?,
+        let first = tokio::select! {
+            target = target(&self.sessions, &sessions, wanted.clone()) => target?,
             () = &mut cancelled => return Err(was_cancelled()),
         };
-        match target {
+        match first {
             ExportTarget::Directory(directory) => {
                 copy(parts, directory, delete, events, cancelled).await?
             }
             ExportTarget::RemoteDirectory(stream) => {
+                let transfer = Transfer {
+                    sessions: &self.sessions,
+                    ids: &sessions,
+                    wanted,
+                    events: &events,
+                };
                 tokio::select! {
-                    sent = transfer(parts, stream, delete, &events) => sent?,
+                    sent = transfer.run(parts, stream, delete) => sent?,
                     () = &mut cancelled => return Err(was_cancelled()),
                 }
             }
-            ExportTarget::Stream(_) => {
-                return Err(infrastructure(
-                    &"the client offers a stream where a directory is wanted",
-                ));
-            }
+            ExportTarget::Stream(_) => return Err(no_directory()),
         }
         Ok(ExportResponse::new())
     }
@@ -99,6 +108,9 @@ async fn copy(
     let copying = blocking({
         let stop = stop.clone();
         move || {
+            if delete {
+                remove_others(&parts, &directory)?;
+            }
             parts
                 .iter()
                 .try_for_each(|part| copy_part(part, &directory, delete, &events, &stop))
@@ -113,6 +125,34 @@ async fn copy(
             Err(was_cancelled())
         }
     }
+}
+
+/// Removes what is beside the platforms' directories.
+fn remove_others(parts: &[Part], directory: &Path) -> Result<(), Failure> {
+    let names: Vec<&String> = parts
+        .iter()
+        .filter_map(|part| part.directory.as_ref())
+        .collect();
+    if names.is_empty() {
+        return match parts {
+            [] | [_] => Ok(()),
+            _ => Err(Failure::unsupported(
+                "mirroring several platforms into one directory (mode=delete with platform-split=false)",
+            )),
+        };
+    }
+    let root = match Root::open(directory) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        root => root.map_err(|error| infrastructure(&error))?,
+    };
+    let entries = root.read_dir(Path::new("/"));
+    for entry in entries.map_err(|error| infrastructure(&error))? {
+        if !names.iter().any(|name| entry.name == ***name) {
+            let removed = root.remove_all(entry.name.as_ref());
+            removed.map_err(|error| infrastructure(&error))?;
+        }
+    }
+    Ok(())
 }
 
 fn copy_part(
@@ -161,33 +201,100 @@ fn copy_part(
     Ok(())
 }
 
-async fn transfer(
-    parts: Vec<Part>,
-    mut stream: Box<dyn PacketStream>,
-    delete: bool,
-    events: &Events,
-) -> Result<(), Failure> {
-    if delete {
-        return Err(Failure::unsupported(
-            "mirroring to a directory over a connection (mode=delete)",
-        ));
+/// Sends to a directory at the other end of a connection.
+struct Transfer<'a> {
+    sessions: &'a Arc<dyn Sessions>,
+    ids: &'a [SessionId],
+    wanted: ExportTargetRequest,
+    events: &'a Events,
+}
+
+impl Transfer<'_> {
+    /// A stream a platform, and one for all where the client mirrors, so that nothing of one platform is taken for
+    /// something to remove.
+    async fn run(
+        &self,
+        parts: Vec<Part>,
+        first: Box<dyn PacketStream>,
+        delete: bool,
+    ) -> Result<(), Failure> {
+        if delete {
+            return self.mirror(&parts, first).await;
+        }
+        let mut first = Some(first);
+        for part in &parts {
+            let stream = match first.take() {
+                Some(stream) => stream,
+                None => match target(self.sessions, self.ids, self.wanted.clone()).await? {
+                    ExportTarget::RemoteDirectory(stream) => stream,
+                    ExportTarget::Directory(_) | ExportTarget::Stream(_) => {
+                        return Err(no_directory());
+                    }
+                },
+            };
+            let label = format!("copying files{}", part.label);
+            let tree = part.tree()?;
+            match folder(part) {
+                Some(folder) => {
+                    let folders = Folders::new(vec![(folder, tree)]);
+                    self.send(stream, folders, label).await?;
+                }
+                None => match tree {
+                    Some(tree) => self.send(stream, tree, label).await?,
+                    None => self.send(stream, Folders::new(Vec::new()), label).await?,
+                },
+            }
+        }
+        Ok(())
     }
-    let [part] = parts.as_slice() else {
-        return Err(Failure::unsupported(
-            "exporting several platforms to a directory over a connection",
-        ));
-    };
-    if part.directory.is_some() {
-        return Err(Failure::unsupported(
-            "platform-split to a directory over a connection",
-        ));
+
+    async fn mirror(&self, parts: &[Part], stream: Box<dyn PacketStream>) -> Result<(), Failure> {
+        let label = "copying files".to_owned();
+        let mut folders = Vec::with_capacity(parts.len());
+        for part in parts {
+            match (folder(part), parts) {
+                (Some(folder), _) => folders.push((folder, part.tree()?)),
+                (None, [only]) => {
+                    return match only.tree()? {
+                        Some(tree) => self.send(stream, tree, label).await,
+                        None => self.send(stream, Folders::new(Vec::new()), label).await,
+                    };
+                }
+                (None, _) => {
+                    return Err(Failure::unsupported(
+                        "mirroring several platforms into one directory (mode=delete with platform-split=false)",
+                    ));
+                }
+            }
+        }
+        self.send(stream, Folders::new(folders), label).await
     }
-    let mut line = Line::begin(events, format!("copying files{}", part.label));
-    if let Some(tree) = part.tree()? {
-        send(stream.as_mut(), tree, &mut |bytes| line.add(bytes))
+
+    async fn send(
+        &self,
+        mut stream: Box<dyn PacketStream>,
+        entries: impl Entries,
+        label: String,
+    ) -> Result<(), Failure> {
+        let mut line = Line::begin(self.events, label);
+        send(stream.as_mut(), entries, &mut |bytes| line.add(bytes))
             .await
             .map_err(|error| of_transfer(&error))?;
+        line.end();
+        Ok(())
     }
-    line.end();
-    Ok(())
+}
+
+/// The directory that a platform's files go to.
+fn folder(part: &Part) -> Option<FileStat> {
+    Some(FileStat {
+        path: part.directory.clone()?,
+        mode: mode::to_go(Kind::Directory, 0o755),
+        mod_time: part.mod_time.unwrap_or_default(),
+        ..FileStat::default()
+    })
+}
+
+fn no_directory() -> Failure {
+    infrastructure(&"the client offers a stream where a directory is wanted")
 }

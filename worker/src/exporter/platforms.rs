@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cooper_core::model::Failure;
 use cooper_proto::{oci, pb, platform};
 
-use super::attributes::invalid;
+use super::attributes::{invalid, seconds};
 
 /// One platform of a result.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +85,25 @@ fn listed(bytes: &[u8]) -> Result<Vec<ResultPlatform>, Failure> {
             })
         })
         .collect()
+}
+
+/// The epoch of a platform: what the client says, where it says something, else what the frontend does.
+///
+/// # Errors
+/// `InvalidInput` for a frontend's epoch that is no number.
+pub(super) fn epoch(
+    said: Option<Option<i64>>,
+    metadata: &BTreeMap<String, Bytes>,
+    platform: Option<&ResultPlatform>,
+) -> Result<Option<i64>, Failure> {
+    match (said, value(metadata, "source.date.epoch", platform)) {
+        (Some(epoch), _) => Ok(epoch),
+        (None, Some(text)) => seconds(
+            "SOURCE_DATE_EPOCH from frontend",
+            &String::from_utf8_lossy(text),
+        ),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Metadata of one platform: under `key/id`, else under `key`.

@@ -55,9 +55,6 @@ impl Exporter for TarExporter {
         mut cancelled: Cancelled,
     ) -> Result<ExportResponse, Failure> {
         let attributes = FilesAttributes::parse(&request.attributes)?;
-        if attributes.delete {
-            return Err(Failure::unsupported("mode=delete of an archive"));
-        }
         let wanted = ExportTargetRequest {
             exporter: request.index,
             directory: false,
@@ -65,9 +62,7 @@ impl Exporter for TarExporter {
         };
         let (sessions, now_ns) = (request.sessions.clone(), request.now_ns);
         let snapshots = self.snapshots.clone();
-        let directory_time = attributes
-            .mod_time
-            .unwrap_or_else(|| i64::try_from(now_ns).unwrap_or(i64::MAX));
+        let directory_time = i64::try_from(now_ns).unwrap_or(i64::MAX);
         let parts = blocking(move || open_parts(&snapshots, &request, &attributes)).await?;
         let sent = async {
             let ExportTarget::Stream(sink) = target(&self.sessions, &sessions, wanted).await?
@@ -130,7 +125,7 @@ fn write(parts: &[Part], directory_time: i64, pieces: mpsc::Sender<Bytes>) -> Re
                 name: prefix.clone().into_bytes(),
                 flag: b'5',
                 mode: 0o755,
-                mtime: rounded_seconds(directory_time),
+                mtime: rounded_seconds(part.mod_time.unwrap_or(directory_time)),
                 ..Header::default()
             };
             archive

@@ -9,9 +9,9 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::error::SyncError;
+use super::folders::Entries;
 use super::mode;
 use super::receiver::peer_error;
-use super::tree::Tree;
 use crate::confine::Kind;
 
 /// Bytes of content in one packet: what BuildKit's own senders use.
@@ -35,7 +35,7 @@ type Offered = Arc<Mutex<HashMap<u32, String>>>;
 /// Dropping the future stops the transfer after the packet that is being read.
 pub async fn send(
     stream: &mut dyn PacketStream,
-    tree: Tree,
+    tree: impl Entries,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), SyncError> {
     let tree = Arc::new(tree);
@@ -44,9 +44,9 @@ pub async fn send(
     let (requests, requested) = mpsc::unbounded_channel();
     let walker = tokio::task::spawn_blocking({
         let (tree, offered, packets) = (tree.clone(), offered.clone(), packets.clone());
-        move || walk(&tree, &offered, &packets)
+        move || walk(&*tree, &offered, &packets)
     });
-    let reader = tokio::task::spawn_blocking(move || read(&tree, requested, &packets));
+    let reader = tokio::task::spawn_blocking(move || read(&*tree, requested, &packets));
     let answered = answer(stream, &offered, requests, &mut to_send, progress).await;
     // Both readers stop at their next packet.
     drop(to_send);
@@ -120,14 +120,18 @@ async fn answer(
 }
 
 /// Sends an entry for everything in the tree, and the end.
-fn walk(tree: &Tree, offered: &Offered, packets: &mpsc::Sender<Packet>) -> Result<(), SyncError> {
+fn walk(
+    tree: &impl Entries,
+    offered: &Offered,
+    packets: &mpsc::Sender<Packet>,
+) -> Result<(), SyncError> {
     let mut id = 0;
     let entry = |stat| Packet {
         r#type: PacketType::PacketStat.into(),
         stat,
         ..Packet::default()
     };
-    let walked = tree.walk(|stat, _| {
+    let walked = tree.visit(&mut |stat| {
         if mode::kind(stat.mode) == Some(Kind::File) {
             offered.lock().insert(id, stat.path.clone());
         }
@@ -151,7 +155,7 @@ fn walk(tree: &Tree, offered: &Offered, packets: &mpsc::Sender<Packet>) -> Resul
 
 /// Sends the content of what is asked for, in the order of the requests.
 fn read(
-    tree: &Tree,
+    tree: &impl Entries,
     mut requested: mpsc::UnboundedReceiver<(u32, String)>,
     packets: &mpsc::Sender<Packet>,
 ) -> Result<(), SyncError> {

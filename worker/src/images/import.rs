@@ -153,7 +153,7 @@ impl ImageStore {
             .ingest(Expected::default())
             .map_err(|error| content_failure(&error))?;
         let mut hasher = Sha256::new();
-        let ingest = compress(ingest, Compression::Gzip, |output| {
+        let ingest = compress(ingest, Compression::Gzip, None, |output| {
             write(&mut Hashed {
                 output,
                 hasher: &mut hasher,

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What was unpacked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// How many entries the archive had.
     pub entries: u64,
@@ -30,6 +30,8 @@ pub struct Applied {
     pub bytes: u64,
     /// Whether a directory was made opaque.
     pub is_opaque: bool,
+    /// Directories that the archive has no entry for and whose content it has.
+    pub implied: BTreeSet<PathBuf>,
 }
 
 /// Unpacks a layer's archive into an empty directory, in overlayfs's form: `.wh.name` becomes a
@@ -148,7 +150,8 @@ impl Unpacking<'_> {
                 seconds: 0,
                 nanos: 0,
             };
-            self.directory_times.insert(made, (epoch, epoch));
+            self.directory_times.insert(made.clone(), (epoch, epoch));
+            self.applied.implied.insert(made);
         }
         Ok(())
     }
@@ -171,6 +174,7 @@ impl Unpacking<'_> {
             self.parent = None;
             let path = entry.path.clone();
             self.directory_times.retain(|it, _| !it.starts_with(&path));
+            self.applied.implied.retain(|it| !it.starts_with(&path));
         }
         Ok(Some(if is_whiteout(&there) {
             Replaced::Whiteout
@@ -234,6 +238,7 @@ impl Unpacking<'_> {
                     _ => {}
                 }
                 let times = times_of(entry);
+                self.applied.implied.remove(&entry.path);
                 self.directory_times.insert(entry.path.clone(), times);
             }
             EntryKind::Symlink => self.parent(entry)?.symlink(&entry.link, name)?,

@@ -17,18 +17,21 @@ const ZSTD_LEVEL: i32 = 3;
 /// Compresses what is written to it, in pieces, on all cores, into `output`.
 ///
 /// The pieces are members or frames of their own, which every reader of gzip or zstd reads as
-/// one stream. Equal input gives equal output, on any machine.
+/// one stream. Equal input and level give equal output, on any machine; without a level it is the compression's own
+/// default.
 ///
 /// # Errors
 /// When `output` fails.
 pub fn compress<W: Write>(
     output: W,
     compression: Compression,
+    level: Option<i32>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<W> {
     let mut pieces = Pieces {
         output,
         compression,
+        level,
         piece: Vec::new(),
         piece_bytes: match compression {
             Compression::Uncompressed | Compression::Gzip => MEMBER_BYTES,
@@ -46,6 +49,7 @@ pub fn compress<W: Write>(
 struct Pieces<W> {
     output: W,
     compression: Compression,
+    level: Option<i32>,
     piece: Vec<u8>,
     piece_bytes: usize,
     /// Pieces that are being compressed, in order.
@@ -65,15 +69,15 @@ impl<W: Write> Pieces<W> {
             // On a thread of the pool, waiting for the pool could be waiting for oneself.
             return self
                 .output
-                .write_all(&compress_piece(self.compression, &piece)?);
+                .write_all(&compress_piece(self.compression, self.level, &piece)?);
         }
         if self.running.len() >= self.max_running {
             self.take_first()?;
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let compression = self.compression;
+        let (compression, level) = (self.compression, self.level);
         // Whoever waits for the piece may be gone; then nobody wants it.
-        rayon::spawn(move || drop(sender.send(compress_piece(compression, &piece))));
+        rayon::spawn(move || drop(sender.send(compress_piece(compression, level, &piece))));
         self.running.push_back(receiver);
         Ok(())
     }
@@ -119,11 +123,15 @@ impl<W: Write> Write for Pieces<W> {
     }
 }
 
-fn compress_piece(compression: Compression, piece: &[u8]) -> io::Result<Vec<u8>> {
+fn compress_piece(
+    compression: Compression,
+    level: Option<i32>,
+    piece: &[u8],
+) -> io::Result<Vec<u8>> {
     match compression {
         Compression::Uncompressed => Ok(piece.to_vec()),
         Compression::Gzip => {
-            let level = libdeflater::CompressionLvl::new(GZIP_LEVEL)
+            let level = libdeflater::CompressionLvl::new(level.unwrap_or(GZIP_LEVEL))
                 .map_err(|_| io::Error::other("libdeflate does not know the level"))?;
             let mut compressor = libdeflater::Compressor::new(level);
             let mut compressed = vec![0; compressor.gzip_compress_bound(piece.len())];
@@ -133,7 +141,7 @@ fn compress_piece(compression: Compression, piece: &[u8]) -> io::Result<Vec<u8>>
             compressed.truncate(length);
             Ok(compressed)
         }
-        Compression::Zstd => zstd::bulk::compress(piece, ZSTD_LEVEL),
+        Compression::Zstd => zstd::bulk::compress(piece, level.unwrap_or(ZSTD_LEVEL)),
     }
 }
 
@@ -147,7 +155,10 @@ mod tests {
     use crate::{layer::decompress, limits::Limits};
 
     fn round(bytes: &[u8], compression: Compression) -> Vec<u8> {
-        compress(Vec::new(), compression, |output| output.write_all(bytes)).unwrap()
+        compress(Vec::new(), compression, None, |output| {
+            output.write_all(bytes)
+        })
+        .unwrap()
     }
 
     fn unround(bytes: Vec<u8>) -> Vec<u8> {
@@ -174,6 +185,28 @@ mod tests {
     }
 
     #[test]
+    fn a_higher_level_makes_no_more_bytes_and_the_same_come_out() {
+        let bytes: Vec<u8> = (0..400_000_u32)
+            .map(|it| (it.wrapping_mul(it) >> 7) as u8)
+            .collect();
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let at = |level| {
+                compress(Vec::new(), compression, level, |out| out.write_all(&bytes)).unwrap()
+            };
+            assert!(at(Some(9)).len() <= at(Some(1)).len());
+            assert_eq!(
+                at(None),
+                at(Some(if compression == Compression::Gzip {
+                    6
+                } else {
+                    3
+                }))
+            );
+            assert_eq!(unround(at(Some(9))), bytes);
+        }
+    }
+
+    #[test]
     fn the_bytes_do_not_depend_on_the_number_of_threads_or_of_writes() {
         let bytes: Vec<u8> = (0..3_000_000_u32)
             .map(|it| (it.wrapping_mul(it) >> 9) as u8)
@@ -186,7 +219,7 @@ mod tests {
                     .build()
                     .unwrap();
                 let in_pieces = pool.install(|| {
-                    compress(Vec::new(), compression, |output| {
+                    compress(Vec::new(), compression, None, |output| {
                         bytes.chunks(777).try_for_each(|it| output.write_all(it))
                     })
                     .unwrap()

@@ -1,4 +1,4 @@
-use std::{io::Write, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use cooper_core::model::ResultId;
@@ -6,15 +6,12 @@ use cooper_proto::Digest;
 use parking_lot::Mutex;
 
 use super::{
-    Applied, Compression, LayerError, apply, compress, decompress,
-    keyed::Keyed,
-    pipeline::{read_and_hash, write_and_hash},
-    write_changes,
+    Applied, Compression, LayerError, apply, decompress, keyed::Keyed, pipeline::read_and_hash,
 };
 use crate::{
     clock::now_ns,
     confine::Root,
-    content::{ContentStore, Expected, VerifiedBlob},
+    content::{ContentStore, VerifiedBlob},
     limits::Limits,
     meta::{LayerBlob, LayerForm, LayerId, LayerInfo, LayerOrigin, Meta},
     snapshot::Snapshots,
@@ -23,55 +20,20 @@ use crate::{
 /// The layers of one state folder, as directories and as archives. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Layers {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    content: ContentStore,
-    snapshots: Snapshots,
-    limits: Limits,
+pub(super) struct Inner {
+    pub(super) content: ContentStore,
+    pub(super) snapshots: Snapshots,
+    pub(super) limits: Limits,
     /// Who works on a layer holds its lock, so that nothing is made twice.
-    locks: Keyed<Mutex<()>>,
+    pub(super) locks: Keyed<Mutex<()>>,
     /// The same for fetching, which waits.
     fetches: Keyed<tokio::sync::Mutex<()>>,
     /// Held while a layer is declared, so that one diff id has one layer.
     declaring: Mutex<()>,
-}
-
-/// A layer as an image lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LayerArchive {
-    /// Which layer it is.
-    pub layer: LayerId,
-    /// The digest of the archive before compression.
-    pub diff_id: Digest,
-    /// What is stored.
-    pub blob: LayerBlob,
-    /// What made it, for people.
-    pub description: String,
-    /// When it was made, in nanoseconds since 1970.
-    pub created_ns: u64,
-}
-
-/// What a caller wants of layers that are stored already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Existing {
-    /// Takes them as they are, in whatever compression: nothing is made twice, and a base
-    /// image's layers stay the registry's. What exporters do by default.
-    #[default]
-    Keep,
-    /// Converts what is stored otherwise (`force-compression`).
-    Convert,
-}
-
-/// How layers are to be stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The compression of what is made.
-    pub compression: Compression,
-    /// What of what exists.
-    pub existing: Existing,
 }
 
 /// Brings blobs of layers from where they are into the content store.
@@ -118,7 +80,7 @@ impl Layers {
         &self.inner.snapshots
     }
 
-    fn meta(&self) -> &Meta {
+    pub(super) fn meta(&self) -> &Meta {
         self.inner.snapshots.meta()
     }
 
@@ -216,6 +178,10 @@ impl Layers {
         let layers = self.meta().result(result)?.layers;
         let each = layers.iter().map(|layer| self.ensure_layer(layer, fetcher));
         futures::future::try_join_all(each).await?;
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.settle_implied(&layers))
+            .await
+            .map_err(|error| LayerError::Io(std::io::Error::other(error)))??;
         Ok(())
     }
 
@@ -267,57 +233,6 @@ impl Layers {
         }
     }
 
-    /// The archives of a result's layers, the bottom one first. What does not exist is made,
-    /// several at a time, and remembered. Blocks. The blobs of layers of images must have been
-    /// fetched ([`Self::ensure_blob`]).
-    ///
-    /// # Errors
-    /// When a layer cannot be read, or its bytes are nowhere.
-    pub fn archives(
-        &self,
-        result: &ResultId,
-        wanted: Wanted,
-    ) -> Result<Vec<LayerArchive>, LayerError> {
-        let chain = self.meta().result(result)?.layers;
-        let mut archives = Vec::with_capacity(chain.len());
-        // Compressing uses all cores already; two layers at a time hide what else there is to
-        // wait for.
-        for pair in (0..chain.len()).collect::<Vec<_>>().chunks(2) {
-            let made = std::thread::scope(|scope| {
-                let running: Vec<_> = pair
-                    .iter()
-                    .map(|index| scope.spawn(|| self.archive(&chain, *index, wanted)))
-                    .collect();
-                running
-                    .into_iter()
-                    .map(|it| {
-                        it.join().unwrap_or_else(|_| {
-                            Err(std::io::Error::other("making a layer panicked").into())
-                        })
-                    })
-                    .collect::<Result<Vec<_>, _>>()
-            })?;
-            archives.extend(made);
-        }
-        Ok(archives)
-    }
-
-    /// The archive of the layer at a position of a chain. Blocks.
-    ///
-    /// # Errors
-    /// As [`Self::archives`].
-    pub fn archive(
-        &self,
-        chain: &[LayerId],
-        index: usize,
-        wanted: Wanted,
-    ) -> Result<LayerArchive, LayerError> {
-        let layer = &chain[index];
-        let lock = self.inner.locks.of(layer);
-        let _one_at_a_time = lock.lock();
-        self.archive_locked(layer, &chain[..index], wanted)
-    }
-
     /// The diff ids of a result's layers that are known without making their archives.
     ///
     /// # Errors
@@ -350,6 +265,11 @@ impl Layers {
                     } else {
                         LayerForm::Plain
                     },
+                    implied: applied
+                        .implied
+                        .iter()
+                        .filter_map(|path| path.to_str().map(ToOwned::to_owned))
+                        .collect(),
                     ..info
                 };
                 Ok(self.inner.snapshots.adopt_layer(&work, info)?)
@@ -386,209 +306,6 @@ impl Layers {
             });
         }
         Ok(applied)
-    }
-
-    fn archive_locked(
-        &self,
-        layer: &LayerId,
-        below: &[LayerId],
-        wanted: Wanted,
-    ) -> Result<LayerArchive, LayerError> {
-        let info = self.meta().layer(layer)?;
-        let (diff_id, blob) = match &info.diff_id {
-            Some(diff_id) => (
-                diff_id.clone(),
-                self.archive_again(&info, diff_id, below, wanted)?,
-            ),
-            None => {
-                let (diff_id, blob) = self.make(&info, below, wanted.compression)?;
-                let name = wanted.compression.name();
-                self.meta()
-                    .save_layer_blob(&diff_id, name, &blob, Some(layer))?;
-                (diff_id, blob)
-            }
-        };
-        Ok(LayerArchive {
-            layer: layer.clone(),
-            diff_id,
-            blob,
-            description: info.description,
-            created_ns: info.created_ns,
-        })
-    }
-
-    /// The archive of a layer that had one before.
-    fn archive_again(
-        &self,
-        info: &LayerInfo,
-        diff_id: &Digest,
-        below: &[LayerId],
-        wanted: Wanted,
-    ) -> Result<LayerBlob, LayerError> {
-        let compression = wanted.compression;
-        if let Some(blob) = self.kept(diff_id, compression)? {
-            return Ok(blob);
-        }
-        if let Some((form, blob)) = self.any_kept(info, diff_id)? {
-            return if wanted.existing == Existing::Keep || form == compression {
-                Ok(blob)
-            } else {
-                self.convert(&blob, diff_id, compression)
-            };
-        }
-        if !info.unpacked || info.origin.is_some() {
-            // An image's layer, packed again from its directory, would be another one.
-            return Err(LayerError::Gone(info.id.clone()));
-        }
-        let (made, blob) = self.make(info, below, compression)?;
-        if made != *diff_id {
-            return Err(LayerError::DiffId {
-                expected: diff_id.clone(),
-                found: made,
-            });
-        }
-        self.meta()
-            .save_layer_blob(diff_id, compression.name(), &blob, None)?;
-        Ok(blob)
-    }
-
-    /// The archive in this compression, if the content store has it.
-    fn kept(
-        &self,
-        diff_id: &Digest,
-        compression: Compression,
-    ) -> Result<Option<LayerBlob>, LayerError> {
-        let blob = self.meta().layer_blob(diff_id, compression.name())?;
-        Ok(blob.filter(|it| self.inner.content.contains(&it.digest)))
-    }
-
-    /// The archive in whatever compression the content store has it, its diff id verified.
-    fn any_kept(
-        &self,
-        info: &LayerInfo,
-        diff_id: &Digest,
-    ) -> Result<Option<(Compression, LayerBlob)>, LayerError> {
-        for compression in [
-            Compression::Gzip,
-            Compression::Zstd,
-            Compression::Uncompressed,
-        ] {
-            if let Some(blob) = self.kept(diff_id, compression)? {
-                return Ok(Some((compression, blob)));
-            }
-        }
-        let Some(blob) = info.origin.as_ref().map(|it| it.blob.clone()) else {
-            return Ok(None);
-        };
-        let Some(compression) = Compression::of_media_type(&blob.media_type) else {
-            return Ok(None);
-        };
-        if !self.inner.content.contains(&blob.digest) {
-            return Ok(None);
-        }
-        // Fetched and never unpacked: nobody has looked yet whether the image tells the truth.
-        let reader = self.inner.content.reader(&blob.digest)?;
-        let archive = decompress(reader, &self.inner.limits)?;
-        let (_, found) = read_and_hash(archive, |input| {
-            std::io::copy(input, &mut std::io::sink()).map_err(LayerError::Io)
-        })?;
-        if found != *diff_id {
-            return Err(LayerError::DiffId {
-                expected: diff_id.clone(),
-                found,
-            });
-        }
-        self.meta()
-            .save_layer_blob(diff_id, compression.name(), &blob, None)?;
-        Ok(Some((compression, blob)))
-    }
-
-    /// Makes the archive of a directory: walking, hashing, compressing and writing overlap.
-    fn make(
-        &self,
-        info: &LayerInfo,
-        below: &[LayerId],
-        compression: Compression,
-    ) -> Result<(Digest, LayerBlob), LayerError> {
-        let snapshots = &self.inner.snapshots;
-        let changes = Root::open(&snapshots.layer_dir(&info.id))?;
-        // A layer says what it changes of the state that it was made on, wherever it lies now.
-        let made_on = info
-            .parent
-            .clone()
-            .filter(|it| self.meta().result(it).is_ok());
-        let view = match made_on {
-            Some(parent) if parent.is_scratch() => None,
-            Some(parent) => Some(snapshots.view(&parent)?),
-            None if below.is_empty() => None,
-            None => {
-                let here = snapshots.compose(below.to_vec(), "")?;
-                let view = snapshots.view(&here);
-                // The view pins it from now on.
-                self.meta().pins().unpin(&here);
-                Some(view?)
-            }
-        };
-        let below = view.as_ref().map(|it| it.root()).transpose()?;
-        self.store(compression, |output| {
-            write_changes(&changes, below.as_ref(), output)
-        })
-    }
-
-    /// Compresses an archive that is there in another form.
-    fn convert(
-        &self,
-        from: &LayerBlob,
-        diff_id: &Digest,
-        compression: Compression,
-    ) -> Result<LayerBlob, LayerError> {
-        let reader = self.inner.content.reader(&from.digest)?;
-        let mut archive = decompress(reader, &self.inner.limits)?;
-        let (found, blob) = self.store(compression, |output| {
-            std::io::copy(&mut archive, output)?;
-            Ok(())
-        })?;
-        if found != *diff_id {
-            return Err(LayerError::DiffId {
-                expected: diff_id.clone(),
-                found,
-            });
-        }
-        self.meta()
-            .save_layer_blob(diff_id, compression.name(), &blob, None)?;
-        Ok(blob)
-    }
-
-    fn store(
-        &self,
-        compression: Compression,
-        write: impl FnOnce(&mut dyn Write) -> Result<(), LayerError>,
-    ) -> Result<(Digest, LayerBlob), LayerError> {
-        let ingest = self.inner.content.ingest(Expected::default())?;
-        let mut diff_id = None;
-        let mut failure = None;
-        let ingest = compress(ingest, compression, |output| {
-            match write_and_hash(output, write) {
-                Ok(((), digest)) => {
-                    diff_id = Some(digest);
-                    Ok(())
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    Err(std::io::ErrorKind::Other.into())
-                }
-            }
-        });
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let blob = ingest?.commit()?;
-        let blob = LayerBlob {
-            media_type: compression.oci_media_type().to_owned(),
-            digest: blob.digest().clone(),
-            size: blob.size(),
-        };
-        Ok((diff_id.expect("it is set where there is no failure"), blob))
     }
 }
 

@@ -71,6 +71,7 @@ fn gzip() -> Wanted {
 fn wanted(compression: Compression) -> Wanted {
     Wanted {
         compression,
+        level: None,
         existing: Existing::Convert,
     }
 }
@@ -78,7 +79,10 @@ fn wanted(compression: Compression) -> Wanted {
 /// A layer with one file, as a registry would have it, and its diff id.
 fn blob(content: &str, compression: Compression) -> (Vec<u8>, LayerBlob, Digest) {
     let plain = archive(&[(dir("d"), ""), (file("d/f"), content)]);
-    let bytes = compress(Vec::new(), compression, |output| output.write_all(&plain)).unwrap();
+    let bytes = compress(Vec::new(), compression, None, |output| {
+        output.write_all(&plain)
+    })
+    .unwrap();
     let blob = LayerBlob {
         media_type: compression.docker_media_type().to_owned(),
         digest: Digest::sha256_of(&bytes),
@@ -286,4 +290,49 @@ fn an_image_layer_whose_bytes_are_nowhere_says_so() {
     let result = store.layers.snapshots().compose(vec![layer], "").unwrap();
     let error = store.layers.archives(&result, gzip()).unwrap_err();
     assert!(matches!(error, LayerError::Gone(_)), "{error}");
+}
+
+#[test]
+fn a_directory_that_a_layer_does_not_list_is_that_of_the_layers_below() {
+    let store = Store::new();
+    let unpacked = |plain: &[u8]| {
+        let blob = LayerBlob {
+            media_type: Compression::Uncompressed.docker_media_type().to_owned(),
+            digest: Digest::sha256_of(plain),
+            size: plain.len() as u64,
+        };
+        store.layers.content().put(plain).unwrap();
+        store
+            .layers
+            .unpack(&blob, &Digest::sha256_of(plain))
+            .unwrap()
+    };
+    let mut tmp = dir("tmp");
+    (tmp.mode, tmp.uid, tmp.mtime) = (0o1777, 7, 1000);
+    let below = unpacked(&archive(&[(tmp, "")]));
+    let above = unpacked(&archive(&[(file("tmp/new/x"), "1"), (file("own/y"), "2")]));
+    let chain = vec![below, above];
+    let result = store.layers.snapshots().compose(chain.clone(), "").unwrap();
+    store.layers.settle_implied(&chain).unwrap();
+    let view = store.layers.snapshots().view(&result).unwrap();
+    let root = view.root().unwrap();
+    let of = |path: &str| {
+        let found = root
+            .metadata(Path::new(path), crate::confine::Last::NoFollow)
+            .unwrap();
+        (found.mode, found.owner.uid, found.mtime.seconds)
+    };
+    assert_eq!(of("tmp"), (0o1777, 7, 1000));
+    assert_eq!(of("tmp/new"), (0o755, 0, 0));
+    assert_eq!(of("own"), (0o755, 0, 0));
+    assert!(
+        store
+            .layers
+            .snapshots()
+            .meta()
+            .layer(&chain[1])
+            .unwrap()
+            .implied
+            .is_empty()
+    );
 }

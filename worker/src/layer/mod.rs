@@ -12,14 +12,17 @@
 pub mod archive;
 
 mod apply;
+mod archives;
 mod changes;
 mod compress;
 mod compression;
 mod decompress;
 mod error;
+mod implied;
 mod keyed;
 mod layers;
 mod pipeline;
+mod rewrite;
 
 #[cfg(test)]
 mod apply_tests;
@@ -31,10 +34,12 @@ mod hostile_tests;
 mod layers_tests;
 
 pub use apply::{Applied, apply};
+pub use archives::{Existing, LayerArchive, Wanted};
 pub(crate) use changes::is_same;
 pub use changes::write_changes;
 pub use compress::compress;
 pub use compression::Compression;
 pub use decompress::{Form, decompress};
 pub use error::LayerError;
-pub use layers::{Existing, FetchLayer, LayerArchive, Layers, Wanted};
+pub use layers::{FetchLayer, Layers};
+use rewrite::rewrite_times;

@@ -50,6 +50,8 @@ pub struct LayerInfo {
     pub origin: Option<LayerOrigin>,
     /// What its directory means on top of other states than the one it was made on.
     pub form: LayerForm,
+    /// Directories whose attributes are still to be taken from the layers below.
+    pub implied: Vec<String>,
 }
 
 /// What a layer's directory means on top of another state than the one it was made on.
@@ -103,6 +105,7 @@ impl LayerInfo {
             parent: None,
             origin: None,
             form: LayerForm::Plain,
+            implied: Vec::new(),
         }
     }
 
@@ -130,6 +133,7 @@ impl LayerInfo {
             parent: record.parent.map(ResultId),
             origin: origin.transpose()?,
             form: record.form,
+            implied: record.implied,
         })
     }
 
@@ -149,6 +153,7 @@ impl LayerInfo {
                 annotations: it.annotations.clone(),
             }),
             form: self.form,
+            implied: self.implied.clone(),
         }
         .encode()
     }

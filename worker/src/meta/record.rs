@@ -72,6 +72,8 @@ pub(super) struct LayerRecord {
     pub(super) origin: Option<OriginRecord>,
     #[serde(default)]
     pub(super) form: LayerForm,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) implied: Vec<String>,
 }
 
 impl Record for LayerRecord {

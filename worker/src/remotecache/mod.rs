@@ -14,6 +14,7 @@ mod write;
 
 pub(crate) use inline::inline_records;
 pub use local::LocalCache;
+pub(crate) use places::{InClient, Place};
 pub use registry::RegistryCache;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 
 /// A place that has blobs of caches.
 #[async_trait]
-pub(super) trait Place: Send + Sync {
+pub(crate) trait Place: Send + Sync {
     /// Reads a document, verified.
     ///
     /// # Errors
@@ -119,8 +119,8 @@ impl Place for InRegistry {
 }
 
 /// A content store of a client.
-pub(super) struct InClient {
-    pub(super) content: Box<dyn ClientContent>,
+pub(crate) struct InClient {
+    pub(crate) content: Box<dyn ClientContent>,
 }
 
 #[async_trait]

@@ -192,17 +192,17 @@ impl ImageSource {
             .result(result)
             .map_err(|error| meta_failure(&error))?
             .layers;
-        let lacking: Vec<LayerId> = {
-            let mut lacking = Vec::new();
-            for layer in layers {
-                let info = self.layers.snapshots().meta().layer(&layer);
-                if !info.map_err(|error| meta_failure(&error))?.unpacked {
-                    lacking.push(layer);
-                }
+        let mut lacking = Vec::new();
+        let mut unsettled = false;
+        for layer in &layers {
+            let info = self.layers.snapshots().meta().layer(layer);
+            let info = info.map_err(|error| meta_failure(&error))?;
+            unsettled |= !info.implied.is_empty();
+            if !info.unpacked {
+                lacking.push(layer.clone());
             }
-            lacking
-        };
-        if lacking.is_empty() {
+        }
+        if lacking.is_empty() && !unsettled {
             return Ok(());
         }
         let fetcher = self.fetcher(sessions, events.clone());
@@ -212,13 +212,26 @@ impl ImageSource {
             self.unpack(layer, events).await
         });
         futures::future::try_join_all(each).await?;
-        Ok(())
+        self.settle(layers).await
+    }
+
+    /// Finishes what only the whole chain tells of its layers.
+    async fn settle(&self, chain: Vec<LayerId>) -> Result<(), Failure> {
+        let layers = self.layers.clone();
+        let settled = tokio::task::spawn_blocking(move || layers.settle_implied(&chain)).await;
+        match settled {
+            Ok(result) => result.map_err(layer_failure),
+            Err(error) => Err(Failure::new(
+                FailureKind::Internal,
+                format!("settling layers: {error}"),
+            )),
+        }
     }
 
     async fn unpack_all(&self, layers: &[LayerId], events: &Events) -> Result<(), Failure> {
         let each = layers.iter().map(|layer| self.unpack(layer, events));
         futures::future::try_join_all(each).await?;
-        Ok(())
+        self.settle(layers.to_vec()).await
     }
 
     async fn unpack(&self, layer: &LayerId, events: &Events) -> Result<(), Failure> {
