@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driver, DriverParts, Permits, Task, Tasks};
+use crate::frontend_image::FrontendImages;
 use crate::garbage::GarbageCollection;
 use crate::history::{History, Record};
 use crate::job::{self, JobRegistry, Running, SolveOutcome, SolveSpec};
@@ -36,6 +37,8 @@ pub struct EngineParts {
     pub containers: Arc<dyn Containers>,
     /// Frontends, found by their names.
     pub frontends: Vec<Arc<dyn Frontend>>,
+    /// Which images may be frontends.
+    pub frontend_images: FrontendImages,
     /// Exporters, found by their kinds.
     pub exporters: Vec<Arc<dyn Exporter>>,
     /// Readers of caches, found by their kinds.
@@ -71,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) files: Arc<dyn ResultFiles>,
     pub(crate) containers: Arc<dyn Containers>,
     pub(crate) frontends: BTreeMap<String, Arc<dyn Frontend>>,
+    pub(crate) frontend_images: FrontendImages,
     pub(crate) exporters: BTreeMap<String, Arc<dyn Exporter>>,
     pub(crate) cache_importers: BTreeMap<String, Arc<dyn CacheImporter>>,
     pub(crate) cache_exporters: BTreeMap<String, Arc<dyn CacheExporter>>,
@@ -132,6 +136,7 @@ impl Engine {
                 files: parts.files,
                 containers: parts.containers,
                 frontends: frontends.map(|f| (f.name().to_owned(), f)).collect(),
+                frontend_images: parts.frontend_images,
                 exporters: exporters.map(|e| (e.kind().to_owned(), e)).collect(),
                 cache_importers: cache_importers.map(|i| (i.kind().to_owned(), i)).collect(),
                 cache_exporters: cache_exporters.map(|e| (e.kind().to_owned(), e)).collect(),

@@ -21,9 +21,11 @@ mod bridge;
 mod clock;
 mod driver;
 mod export;
+mod frontend_image;
 mod garbage;
 mod limits;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineParts};
+pub use frontend_image::FrontendImages;
 pub use limits::Limits;

@@ -39,6 +39,8 @@ pub enum Step {
     Done(Box<Outcome>),
     /// It was no build that was asked for.
     Answered(Box<Answer>),
+    /// The Dockerfile is for another frontend.
+    Forward(Box<Forward>),
     /// It cannot be done.
     Failed(Box<Failed>),
 }
@@ -72,6 +74,19 @@ pub struct Part {
     /// # Units
     /// Seconds since 1970.
     pub epoch: Option<i64>,
+}
+
+/// A Dockerfile for a frontend that is an image.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The image.
+    pub image: String,
+    /// What was said about it: its reference and what follows.
+    pub command_line: String,
+    /// Where in the Dockerfile it is asked for; `None` where a build argument does.
+    pub lines: Option<crate::diagnostic::Lines>,
+    /// The Dockerfile.
+    pub file: File,
 }
 
 /// Why a conversion failed, with the text that its lines refer to.
@@ -190,7 +205,9 @@ fn attempt(input: &Input, questions: &mut Questions<'_>, seen: &mut Seen) -> Res
     let context = MainContext::find(input, &options, questions)?;
     let (file, ignore) = context::dockerfile(input, &options, &context, questions)?;
     seen.file = Some(file.clone());
-    check_syntax(&options, &file.data)?;
+    if let Some(forward) = other_frontend(&options, &file) {
+        return Ok(Step::Forward(Box::new(forward)));
+    }
     let request = Request::of(&options)?;
     if let Some(metadata) = answer_from_text(request, &file.data)? {
         return Ok(answered(metadata, Vec::new(), file));
@@ -340,32 +357,30 @@ impl<'a> Work<'a> {
 }
 
 /// Docker's own frontend images stand for what is built in; other frontends run in containers.
-fn check_syntax(options: &Options, text: &[u8]) -> Result<(), Fault> {
+fn other_frontend(options: &Options, file: &File) -> Option<Forward> {
     if !options.text("cmdline").is_empty() {
-        return Ok(());
+        return None;
     }
-    let (image, lines) = match options.build_args.get("BUILDKIT_SYNTAX") {
-        Some(given) => (
-            given
-                .split_whitespace()
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-            None,
-        ),
-        None => match directive::syntax(&String::from_utf8_lossy(text)) {
-            Some(syntax) => (syntax.image, Some(syntax.lines)),
-            None => return Ok(()),
-        },
+    let (image, command_line, lines) = match options.build_args.get("BUILDKIT_SYNTAX") {
+        Some(given) => {
+            let image = given.split_whitespace().next().unwrap_or_default();
+            (image.to_owned(), given.clone(), None)
+        }
+        None => {
+            let found = directive::syntax(&String::from_utf8_lossy(&file.data))?;
+            (found.image, found.command_line, Some(found.lines))
+        }
     };
     let name = image.strip_prefix("docker.io/").unwrap_or(&image);
     let name = name.split(['@', ':']).next().unwrap_or_default();
-    if matches!(
+    let is_built_in = matches!(
         name,
         "dockerfile.v0" | "docker/dockerfile" | "docker/dockerfile-upstream"
-    ) {
-        return Ok(());
-    }
-    let fault = Fault::unsupported(format_args!("the external frontend {image} (gateway.v0)"));
-    Err(lines.map_or_else(|| fault.clone(), |lines| fault.clone().at(lines)))
+    );
+    (!is_built_in).then(|| Forward {
+        image,
+        command_line,
+        lines,
+        file: file.clone(),
+    })
 }

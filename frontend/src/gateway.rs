@@ -11,7 +11,7 @@ use cooper_proto::{Digest, pb};
 use futures::future::try_join_all;
 use prost::Message;
 
-use crate::convert::{Failed, File, Input, Outcome, Part, Step, convert};
+use crate::convert::{Failed, File, Forward, Input, Outcome, Part, Step, convert};
 use crate::diagnostic::{Lines, Warning};
 use crate::facts::{Fact, Facts, Need};
 use crate::golang::json::Object;
@@ -61,6 +61,9 @@ impl Frontend for Dockerfile {
                 }
                 Step::Done(outcome) => return gateway.hand_over(*outcome).await,
                 Step::Answered(answer) => return Ok(gateway.hand_over_answer(*answer).await),
+                Step::Forward(forward) => {
+                    return gateway.forward(*forward, &input).await;
+                }
                 Step::Failed(failed) => {
                     if let Some(file) = &failed.file {
                         gateway.warn(&failed.warnings, file).await;
@@ -104,6 +107,25 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Hands the whole request to the frontend that the Dockerfile is for.
+    async fn forward(&self, forward: Forward, input: &Input) -> Result<FrontendResult, Failure> {
+        let mut options = input.options.clone();
+        options.insert("cmdline".to_owned(), forward.command_line);
+        options.insert("source".to_owned(), forward.image);
+        let request = FrontendRequest {
+            options,
+            inputs: input.inputs.clone(),
+            session: input.session.clone(),
+        };
+        let asked = Arc::clone(&self.bridge).ask("gateway.v0", request).await;
+        asked.map_err(|failure| match forward.lines {
+            Some(lines) if failure.locations.is_empty() => {
+                failure.at(location(&source_file(&forward.file), &[lines]))
+            }
+            _ => failure,
+        })
     }
 
     async fn result(&self, definition: &pb::Definition) -> Result<RefId, Failure> {

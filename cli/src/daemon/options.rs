@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cooper_engine::FrontendImages;
 use cooper_worker::distribution::{DistributionConfig, KeyPair, RegistryConfig};
 use cooper_worker::network::{DnsSettings, NetworkMode, NetworkSettings};
 
@@ -167,6 +168,10 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
         cgroup_parent: file.worker.oci.default_cgroup_parent.clone(),
         distribution,
         labels,
+        frontend_images: FrontendImages {
+            enabled: file.frontend.gateway.enabled != Some(false),
+            allowed_repositories: file.frontend.gateway.allowed_repositories.clone(),
+        },
         stores_images: false,
         garbage: garbage::policy(flags, &file.worker.oci)?,
         history_entries: history.and_then(|h| h.max_entries),
@@ -287,11 +292,6 @@ fn refuse_unbuilt(flags: &DaemonFlags, file: &ConfigFile) -> Result<(), OptionsE
     check(!file.cache.is_empty(), "cache");
     let dockerfile_off = file.frontend.dockerfile.enabled == Some(false);
     check(dockerfile_off, "frontend.\"dockerfile.v0\".enabled=false");
-    let gateway = &file.frontend.gateway;
-    check(
-        gateway.enabled == Some(true) || !gateway.allowed_repositories.is_empty(),
-        "frontend.\"gateway.v0\"",
-    );
     check_modes(flags, &file.worker.oci, &mut check)?;
     check_containerd(&file.worker.containerd, &mut check)?;
     if unbuilt.is_empty() {
@@ -420,8 +420,8 @@ mod tests {
             ),
             (
                 &[],
-                "[frontend.'gateway.v0']\nenabled = true",
-                "frontend.\"gateway.v0\"",
+                "[frontend.'dockerfile.v0']\nenabled = false",
+                "frontend.\"dockerfile.v0\".enabled=false",
             ),
             (&[], "[dns]\nnameservers = ['1.1.1.1']", "dns"),
         ] {

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use cooper_engine::FrontendImages;
 use cooper_worker::distribution::DistributionConfig;
 use cooper_worker::gc::GcPolicy;
 use cooper_worker::network::{NetworkMode, NetworkSettings};
@@ -23,6 +24,8 @@ pub struct EngineSettings {
     pub stores_images: bool,
     /// What is collected without being asked.
     pub garbage: GcPolicy,
+    /// Which images may be frontends.
+    pub frontend_images: FrontendImages,
     /// Labels of the worker.
     pub labels: BTreeMap<String, String>,
     /// Records of builds that are kept at most; the engine's default when `None`.

@@ -86,6 +86,7 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         files: Arc::<LocalWorker>::clone(&shared),
         containers: shared,
         frontends: vec![Arc::new(Dockerfile)],
+        frontend_images: settings.frontend_images,
         exporters: exporters(&worker, &sessions, settings.stores_images),
         cache_importers: vec![
             Arc::new(RegistryCache::new(caches.clone())),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::graph::Graph;
-use cooper_core::model::{Failure, ResultId, Warning};
+use cooper_core::model::{Failure, ResultId, SessionId, Warning};
 use cooper_core::ports::{
-    Bridge, FileStat, ImageQuery, ReadFileRequest, RefId, ResolvedImage, SourceMeta, SourceQuery,
+    Bridge, FileStat, FrontendRequest, FrontendResult, ImageQuery, ReadFileRequest, RefId,
+    ResolvedImage, SourceMeta, SourceQuery,
 };
 use cooper_proto::pb;
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use super::images::Images;
 use super::references::{Reference, References};
 use super::sources;
 use crate::engine::Parts;
-use crate::job::Job;
+use crate::job::{Job, ask_frontend};
 
 /// The engine as one build's frontends see it.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl BuildBridge {
         }
     }
 
+    /// The build that this is the bridge of, to keep.
+    pub(crate) fn shared_job(&self) -> Arc<Job> {
+        Arc::clone(&self.job)
+    }
+
     /// The build that this is the bridge of.
     pub(super) fn job(&self) -> &Job {
         &self.job
@@ -50,6 +56,11 @@ impl BuildBridge {
     /// What the engine's modules share.
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// The sessions that answer for the build.
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.job.sessions.clone()
     }
 
     /// Lets who is told of a failure look into the states that it names.
@@ -157,6 +168,15 @@ impl Bridge for BuildBridge {
 
     async fn resolve_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure> {
         sources::resolve(&self.parts, &self.job, query).await
+    }
+
+    async fn ask(
+        self: Arc<Self>,
+        frontend: &str,
+        request: FrontendRequest,
+    ) -> Result<FrontendResult, Failure> {
+        let parts = Arc::clone(&self.parts);
+        ask_frontend(&parts, self, frontend, request).await
     }
 
     async fn warn(&self, warning: Warning) {

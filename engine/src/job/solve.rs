@@ -5,6 +5,7 @@ use cooper_core::model::{Edge, Failure, FailureKind};
 use cooper_core::ports::{
     Bridge, ExportPart, ExportResponse, FrontendPart, FrontendRequest, FrontendResult,
 };
+use futures::FutureExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use crate::bridge::BuildBridge;
 use crate::driver::{Imports, Permits, Seat, contain};
 use crate::engine::Parts;
 use crate::export::{self, CacheExports, Export, Exported, Gathered};
+use crate::frontend_image;
 use crate::history::Record;
 use crate::progress::JobLog;
 
@@ -290,22 +292,22 @@ impl Run {
 
 /// Asks a frontend of this engine.
 pub(crate) async fn ask_frontend(
-    parts: &Parts,
+    parts: &Arc<Parts>,
     bridge: Arc<BuildBridge>,
     name: &str,
     request: FrontendRequest,
 ) -> Result<FrontendResult, Failure> {
+    if name == "gateway.v0" {
+        return frontend_image::solve(parts, bridge, request).boxed().await;
+    }
     let Some(frontend) = parts.frontends.get(name) else {
         let known: Vec<_> = parts.frontends.keys().map(String::as_str).collect();
-        return Err(if name == "gateway.v0" {
-            Failure::unsupported("the frontend gateway.v0 (frontends that are images)")
-        } else {
-            Failure::new(
-                FailureKind::NotFound,
-                format!("there is no frontend {name}"),
-            )
-            .with_hint(format!("frontends of this engine: {}", known.join(", ")))
-        });
+        let known = known.join(", ");
+        return Err(Failure::new(
+            FailureKind::NotFound,
+            format!("there is no frontend {name}"),
+        )
+        .with_hint(format!("frontends of this engine: {known}, gateway.v0")));
     };
     frontend.solve(bridge, request).await
 }

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use cooper_core::filters::Fields;
-use cooper_core::model::JobId;
+use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_proto::control::control_server::Control;
 use cooper_proto::control::{
     BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse,
@@ -9,6 +9,7 @@ use cooper_proto::control::{
     SolveResponse, StatusRequest, StatusResponse, UpdateBuildHistoryRequest,
     UpdateBuildHistoryResponse, UsageRecord,
 };
+use cooper_proto::oci;
 use cooper_proto::types::{BuildkitVersion, WorkerRecord};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -35,7 +36,7 @@ impl ControlService {
 }
 
 /// This engine's worker in the words of the wire.
-pub(super) fn worker_record(parts: &Parts) -> WorkerRecord {
+pub(crate) fn worker_record(parts: &Parts) -> WorkerRecord {
     let info = parts.worker.info();
     WorkerRecord {
         id: info.id,
@@ -45,6 +46,34 @@ pub(super) fn worker_record(parts: &Parts) -> WorkerRecord {
         buildkit_version: Some(version(parts)),
         ..WorkerRecord::default()
     }
+}
+
+/// The workers as frontends in containers are told of them: BuildKit's Go client's record as JSON.
+///
+/// # Errors
+/// Never for the platforms that there are.
+pub(crate) fn worker_info_json(parts: &Parts) -> Result<String, Failure> {
+    let info = parts.worker.info();
+    let platforms: Vec<_> = info
+        .platforms
+        .into_iter()
+        .map(oci::Platform::from)
+        .collect();
+    let version = version(parts);
+    let workers = serde_json::json!([{
+        "id": info.id,
+        "labels": info.labels,
+        "platforms": platforms,
+        "gcPolicy": null,
+        "buildkitVersion": {
+            "package": version.package,
+            "version": version.version,
+            "revision": version.revision,
+        },
+        "cdiDevices": null,
+    }]);
+    serde_json::to_string(&workers)
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
 
 /// What filters of workers may name.

@@ -4,4 +4,4 @@ mod service;
 mod signal;
 mod source_meta;
 
-pub(super) use service::GatewayService;
+pub(crate) use service::GatewayService;

@@ -17,5 +17,7 @@ mod trace;
 mod tunnel;
 mod usage;
 
+pub(crate) use control::worker_info_json;
+pub(crate) use serve::frontend_service;
 pub use serve::serve;
 pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

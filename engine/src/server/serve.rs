@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use cooper_core::model::{Failure, FailureKind};
 use cooper_proto::content::content_server::ContentServer;
 use cooper_proto::control::control_server::ControlServer;
@@ -13,6 +15,9 @@ use super::control::ControlService;
 use super::gateway::GatewayService;
 use super::trace::TraceCollector;
 use crate::Engine;
+use crate::bridge::BuildBridge;
+use crate::engine::Parts;
+use crate::job::GatewayReturn;
 
 /// How much a client may send on one stream before it is read; the default of HTTP/2 is too little for a context.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -33,9 +38,7 @@ pub async fn serve(
     let control = ControlServer::new(ControlService::new(engine.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let gateway = LlbBridgeServer::new(GatewayService::new(engine.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let gateway = bounded(GatewayService::new(&engine));
     let content = ContentServer::new(ContentService::new(engine))
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -69,4 +72,19 @@ pub async fn serve(
                 format!("the engine's socket failed: {error}"),
             )
         })
+}
+
+fn bounded(service: GatewayService) -> LlbBridgeServer<GatewayService> {
+    LlbBridgeServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// The service that one frontend asks, whose calls need not say which build they belong to.
+pub(crate) fn frontend_service(
+    parts: &Arc<Parts>,
+    bridge: &Arc<BuildBridge>,
+    frontend: &Arc<GatewayReturn>,
+) -> LlbBridgeServer<GatewayService> {
+    bounded(GatewayService::of_one(parts, bridge, frontend))
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use cooper_proto::{Digest, pb};
 
 use super::files::FileStat;
+use super::frontend::{FrontendRequest, FrontendResult};
 use super::source::{SourceMeta, SourceQuery};
 use crate::model::{Failure, Warning};
 
@@ -37,6 +38,19 @@ pub trait Bridge: Send + Sync {
 
     /// Finds out what a file by URL or a repository's reference is now; the build sees it in that state from then on.
     async fn resolve_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure>;
+
+    /// Has another frontend convert a request in the same build.
+    ///
+    /// # Errors
+    /// The other frontend's; `Unsupported`, as here, where there is none but the one that asks.
+    async fn ask(
+        self: std::sync::Arc<Self>,
+        frontend: &str,
+        request: FrontendRequest,
+    ) -> Result<FrontendResult, Failure> {
+        drop(request);
+        Err(Failure::unsupported(format!("the frontend {frontend}")))
+    }
 
     /// Tells the client something that does not stop the build.
     async fn warn(&self, warning: Warning);

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::{convert, exec, source_meta};
 use crate::Engine;
 use crate::bridge::BuildBridge;
+use crate::engine::Parts;
 use crate::job::{CacheSpec, GatewayReturn, Open, ask_frontend};
 use crate::server::control::worker_record;
 use crate::server::status::{failure_from_rpc, status_from_failure};
@@ -57,24 +58,45 @@ const FRONTEND_CAPABILITIES: &[&str] = &[
 
 /// `moby.buildkit.v1.frontend.LLBBridge` for clients that are their own frontends.
 #[derive(Debug)]
-pub(in crate::server) struct GatewayService {
-    engine: Engine,
+pub(crate) struct GatewayService {
+    parts: Arc<Parts>,
+    /// Set where all calls are of one frontend.
+    only: Option<(Arc<BuildBridge>, Arc<GatewayReturn>)>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
 
 impl GatewayService {
-    pub(in crate::server) fn new(engine: Engine) -> Self {
-        Self { engine }
+    /// The service of a socket that many builds share; each call says which it belongs to.
+    pub(in crate::server) fn new(engine: &Engine) -> Self {
+        Self {
+            parts: Arc::clone(engine.parts()),
+            only: None,
+        }
+    }
+
+    /// The service of one frontend alone.
+    pub(in crate::server) fn of_one(
+        parts: &Arc<Parts>,
+        bridge: &Arc<BuildBridge>,
+        frontend: &Arc<GatewayReturn>,
+    ) -> Self {
+        Self {
+            parts: Arc::clone(parts),
+            only: Some((Arc::clone(bridge), Arc::clone(frontend))),
+        }
     }
 
     /// The build that a call belongs to, which may be about to open.
     async fn build(&self, metadata: &MetadataMap) -> Result<Open, Status> {
+        if let Some((bridge, _)) = &self.only {
+            return Ok((bridge.shared_job(), Arc::clone(bridge)));
+        }
         let id = metadata
             .get(BUILD_ID)
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| Status::invalid_argument("no buildid found in context"))?;
-        let parts = self.engine.parts();
+        let parts = &self.parts;
         let open = parts
             .jobs
             .wait_for(&JobId(id.to_owned()), parts.limits.status_wait)
@@ -90,6 +112,9 @@ impl GatewayService {
         &self,
         metadata: &MetadataMap,
     ) -> Result<(Arc<GatewayReturn>, Arc<BuildBridge>), Status> {
+        if let Some((bridge, frontend)) = &self.only {
+            return Ok((Arc::clone(frontend), Arc::clone(bridge)));
+        }
         let (job, bridge) = self.build(metadata).await?;
         let frontend = job.gateway.clone();
         let frontend = frontend.ok_or_else(|| Status::not_found("no such job"))?;
@@ -138,7 +163,7 @@ impl GatewayService {
                         .map(ToString::to_string)
                         .unwrap_or_default(),
                 };
-                ask_frontend(self.engine.parts(), Arc::clone(bridge), name, asked).await?
+                ask_frontend(&self.parts, Arc::clone(bridge), name, asked).await?
             }
         };
         if request.evaluate {
@@ -192,7 +217,7 @@ impl LlbBridge for GatewayService {
         Ok(Response::new(PongResponse {
             frontend_api_caps: capabilities(FRONTEND_CAPABILITIES),
             llb_caps: capabilities(CAPABILITIES),
-            workers: vec![worker_record(self.engine.parts())],
+            workers: vec![worker_record(&self.parts)],
         }))
     }
 
@@ -275,7 +300,7 @@ impl LlbBridge for GatewayService {
     }
 
     async fn r#return(&self, request: Request<ReturnRequest>) -> Reply<ReturnResponse> {
-        let (job, bridge) = self.build(request.metadata()).await?;
+        let (frontend, bridge) = self.frontend(request.metadata()).await?;
         let request = request.into_inner();
         let result = match (request.error, request.result) {
             (Some(error), _) => Err(failure_from_rpc(&error)),
@@ -283,8 +308,7 @@ impl LlbBridge for GatewayService {
                 .map_err(|failure| status_from_failure(&failure))?),
             (None, None) => Ok(FrontendResult::default()),
         };
-        let place = job.gateway.as_ref();
-        if place.is_some_and(|place| place.hand_over(result)) {
+        if frontend.hand_over(result) {
             Ok(Response::new(ReturnResponse {}))
         } else {
             Err(Status::failed_precondition(
@@ -294,10 +318,9 @@ impl LlbBridge for GatewayService {
     }
 
     async fn inputs(&self, request: Request<InputsRequest>) -> Reply<InputsResponse> {
-        let (job, _) = self.build(request.metadata()).await?;
-        let inputs = job.gateway.as_ref().map(|place| &place.request.inputs);
+        let (frontend, _) = self.frontend(request.metadata()).await?;
         Ok(Response::new(InputsResponse {
-            definitions: inputs.cloned().unwrap_or_default(),
+            definitions: frontend.request.inputs.clone(),
         }))
     }
 

@@ -9,7 +9,7 @@ use cooper_core::ports::{Exporter, Frontend};
 use cooper_engine::job::{Build, SolveSpec};
 use cooper_engine::progress::StatusStream;
 use cooper_engine::session::SessionRegistry;
-use cooper_engine::{Clock, Engine, EngineParts, Limits};
+use cooper_engine::{Clock, Engine, EngineParts, FrontendImages, Limits};
 use cooper_proto::control::StatusResponse;
 use cooper_proto::pb;
 use futures::StreamExt;
@@ -54,6 +54,7 @@ impl Bench {
             files: Arc::<FakeFiles>::clone(&files),
             containers: Arc::new(NoContainers),
             frontends: setup.frontends,
+            frontend_images: FrontendImages::default(),
             cache_importers: Vec::new(),
             cache_exporters: Vec::new(),
             exporters: setup.exporters,
