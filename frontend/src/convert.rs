@@ -202,6 +202,14 @@ struct Seen {
 
 fn attempt(input: &Input, questions: &mut Questions<'_>, seen: &mut Seen) -> Result<Step, Stop> {
     let options = Options::read(&input.options, &input.host)?;
+    let given = ["context", "dockerfile"].map(|name| input.inputs.get(name));
+    if given
+        .into_iter()
+        .flatten()
+        .any(|definition| definition.def.is_empty())
+    {
+        return Err(Fault::new("invalid nil input definition to definition op").into());
+    }
     let context = MainContext::find(input, &options, questions)?;
     let (file, ignore) = context::dockerfile(input, &options, &context, questions)?;
     seen.file = Some(file.clone());

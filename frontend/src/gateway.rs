@@ -279,7 +279,7 @@ fn source_file(file: &File) -> Arc<SourceFile> {
         name: file.name.clone(),
         language: "Dockerfile".to_owned(),
         text: String::from_utf8_lossy(&file.data).into_owned(),
-        definition: None,
+        definition: Some(Arc::new(file.definition.clone())),
     })
 }
 

@@ -21,6 +21,16 @@ pub enum ParsePlatformError {
         /// The whole text.
         whole: String,
     },
+    /// The part before the first slash is no operating system with options.
+    #[error(
+        "{part:?} in platform {whole:?} is not an operating system, which may have a version and features after it, as in windows(10.0+win32k)"
+    )]
+    System {
+        /// The part.
+        part: String,
+        /// The whole text.
+        whole: String,
+    },
     /// There are more than three parts.
     #[error("platform {0:?} has more parts than os/architecture/variant")]
     TooMany(String),
@@ -52,7 +62,8 @@ pub fn host() -> Platform {
 /// When the text names no platform.
 pub fn parse(text: &str, default: &Platform) -> Result<Platform, ParsePlatformError> {
     let mut parts: Vec<&str> = text.splitn(4, '/').collect();
-    let (os, options) = split_options(parts[0]);
+    let first = parts[0];
+    let (os, options) = split_options(first);
     parts[0] = os;
     let mut options = options.unwrap_or_default().split('+');
     let os_version = options.next().unwrap_or_default();
@@ -61,15 +72,19 @@ pub fn parse(text: &str, default: &Platform) -> Result<Platform, ParsePlatformEr
         part: part.into(),
         whole: text.into(),
     };
-    check(os, "_-", &refuse)?;
+    let refuse_system = |_: &str| ParsePlatformError::System {
+        part: first.into(),
+        whole: text.into(),
+    };
+    check(os, "_-", &refuse_system)?;
     for part in &parts[1..] {
         check(part, "_.-", &refuse)?;
     }
     for feature in &features {
-        check(feature, "_.%-", &refuse)?;
+        check(feature, "_.%-", &refuse_system)?;
     }
     if !os_version.is_empty() {
-        check(os_version, "_.%-", &refuse)?;
+        check(os_version, "_.%-", &refuse_system)?;
     }
     let os = normalize_os(os);
     let mut platform = Platform {

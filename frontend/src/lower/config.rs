@@ -1,5 +1,6 @@
 //! Instructions that change the configuration only.
 
+use super::system;
 use crate::diagnostic::{Fault, Lines};
 use crate::golang::quote::quote_list;
 use crate::image::Image;
@@ -180,7 +181,7 @@ impl Conversion<'_> {
 pub(super) fn in_shell(image: &Image, arguments: &[String]) -> Vec<String> {
     let mut shell = image.config.shell.clone();
     if shell.is_empty() {
-        shell = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+        shell = system::shell(&image.platform.os);
     }
     shell.push(arguments.join(" "));
     shell

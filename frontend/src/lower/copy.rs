@@ -4,6 +4,7 @@ use cooper_proto::{Digest, pb};
 
 use super::chmod::{self, Mode};
 use super::name::shown;
+use super::system::portable;
 use crate::context::{git_source, plain_copy};
 use crate::diagnostic::Fault;
 use crate::golang::path::{base, clean, is_absolute, join};
@@ -136,9 +137,18 @@ impl Conversion<'_> {
         self.record(at, told, true)
     }
 
+    /// The system that a stage is for.
+    fn os(&self, at: usize) -> &str {
+        let platform = self.nodes[at].platform.as_ref();
+        platform.map_or("", |platform| &platform.os)
+    }
+
     fn template(&self, job: &Job<'_>) -> Result<pb::FileActionCopy, Fault> {
         let mut copy = pb::FileActionCopy {
-            dest: destination(&self.nodes[job.at].state.directory, &job.paths.destination),
+            dest: destination(
+                &self.nodes[job.at].state.directory,
+                &portable(&job.paths.destination, self.os(job.at))?,
+            ),
             owner: (!job.paths.chown.is_empty()).then(|| owner(&job.paths.chown)),
             exclude_patterns: job.paths.excludes.clone(),
             create_dest_path: true,

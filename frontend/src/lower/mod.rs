@@ -11,6 +11,7 @@ mod ports;
 mod run;
 mod signal;
 mod stage;
+mod system;
 mod time;
 mod words;
 mod workdir;

@@ -7,6 +7,7 @@ use cooper_proto::pb;
 
 use super::config::in_shell;
 use super::name::shown;
+use super::system::is_windows;
 use crate::diagnostic::Fault;
 use crate::dockerfile::heredoc;
 use crate::expand::{Overlay, Variables};
@@ -128,7 +129,8 @@ impl Conversion<'_> {
             launch.arguments = vec![text];
             return Ok(());
         }
-        if first.content.starts_with("#!") {
+        let scripts = !is_windows(&self.nodes[at].image.platform.os);
+        if scripts && first.content.starts_with("#!") {
             let output = self.inline_document(at, &first.name, 0o755, &first.content);
             launch.script = Some(ExecMount {
                 target: SCRIPTS.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::system::is_windows;
 use crate::convert::Stop;
 use crate::diagnostic::{Fault, Lines};
 use crate::image::{DEFAULT_PATH, History};
@@ -30,10 +31,8 @@ impl Conversion<'_> {
         let target = self.target_platform.clone();
         let node = &mut self.nodes[at];
         let platform = node.platform.get_or_insert(target);
-        if platform.os == "windows" {
-            return Err(Fault::unsupported("building Windows images"));
-        }
-        if !node.env.contains_key("PATH") {
+        // Windows knows its own PATH.
+        if !is_windows(&platform.os) && !node.env.contains_key("PATH") {
             node.set_env("PATH", DEFAULT_PATH);
         }
         for (name, entry) in &*node.env.clone() {
@@ -46,7 +45,7 @@ impl Conversion<'_> {
         node.state.network = self.options.network;
         if !node.image.config.working_dir.is_empty() {
             let directory = node.image.config.working_dir.clone();
-            self.set_directory(at, &directory);
+            self.set_directory(at, &directory)?;
         }
         let node = &mut self.nodes[at];
         if !node.image.config.user.is_empty() {

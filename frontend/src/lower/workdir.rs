@@ -3,6 +3,7 @@
 use cooper_proto::pb;
 
 use super::name::shown;
+use super::system::{native, portable};
 use crate::diagnostic::Fault;
 use crate::golang::path::{is_absolute, join};
 use crate::instruction::Instruction;
@@ -12,15 +13,22 @@ use crate::stage::Conversion;
 
 impl Conversion<'_> {
     /// Changes the folder without a step. An absolute path stays as it is written.
-    pub(super) fn set_directory(&mut self, at: usize, path: &str) {
+    ///
+    /// # Errors
+    /// A path that images of the system cannot have.
+    pub(super) fn set_directory(&mut self, at: usize, path: &str) -> Result<(), Fault> {
         let node = &mut self.nodes[at];
-        let directory = if is_absolute(path) {
-            path.to_owned()
+        let os = node.platform.as_ref().map_or("", |platform| &platform.os);
+        let path = portable(path, os)?;
+        let directory = if is_absolute(&path) {
+            path
         } else {
-            join(&["/", &node.image.config.working_dir, path])
+            let current = portable(&node.image.config.working_dir, os)?;
+            join(&["/", &current, &path])
         };
-        node.image.config.working_dir.clone_from(&directory);
+        node.image.config.working_dir = native(&directory, os);
         node.state.directory = directory;
+        Ok(())
     }
 
     pub(super) fn workdir(
@@ -30,7 +38,9 @@ impl Conversion<'_> {
         path: &str,
     ) -> Result<(), Fault> {
         let path = self.word(at, instruction.lines, path)?;
-        if !self.nodes[at].seen.workdir && !is_absolute(&path) {
+        let os = self.nodes[at].platform.as_ref().map_or("", |p| &p.os);
+        let absolute = is_absolute(&portable(&path, os)?);
+        if !self.nodes[at].seen.workdir && !absolute {
             let message = format!(
                 "Relative workdir {} can have unexpected results if the base image changes",
                 crate::golang::quote::quote(&path)
@@ -39,7 +49,7 @@ impl Conversion<'_> {
                 .warn(Rule::WorkdirRelativePath, instruction.lines, message);
         }
         self.nodes[at].seen.workdir = true;
-        self.set_directory(at, &path);
+        self.set_directory(at, &path)?;
         let directory = self.nodes[at].state.directory.clone();
         let layer = directory != "/";
         if layer {

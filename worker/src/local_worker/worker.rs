@@ -8,6 +8,7 @@ use cooper_proto::Digest;
 
 use super::LocalWorker;
 use super::run::{Scheme, blocking};
+use crate::checksum::ChecksumError;
 
 /// Prefix of the labels that clients of BuildKit look at (parity sheet C7; the typo is theirs).
 const LABEL: &str = "org.mobyproject.buildkit.worker.";
@@ -54,7 +55,17 @@ impl Worker for LocalWorker {
         let sums = self.sums.clone();
         blocking(move || {
             let found = sums.with(&request.result, |sums| sums.selectors(&request.selectors));
-            found.map_err(Failure::from)
+            found.map_err(|error| match error {
+                // BuildKit's words, which its users' scripts look for.
+                ChecksumError::NotFound { path } => Failure::new(
+                    FailureKind::NotFound,
+                    format!(
+                        "failed to compute cache key: failed to calculate checksum of ref {}: {path:?}: not found",
+                        request.result
+                    ),
+                ),
+                other => Failure::from(other),
+            })
         })
         .await
     }
