@@ -41,8 +41,9 @@ impl Host {
         let listener = listen(&socket)?;
         let stop = CancellationToken::new();
         let serving = TaskTracker::new();
-        let served =
-            cooper_engine::server::serve(engine.clone(), listener, stop.clone().cancelled_owned());
+        let until = stop.clone().cancelled_owned();
+        let connections = cooper_engine::server::unix_connections(listener);
+        let served = cooper_engine::server::serve(engine.clone(), connections, until);
         serving.spawn(served.map(|result| {
             if let Err(failure) = result {
                 tracing::error!(%failure, "the socket for other clients failed");

@@ -53,12 +53,9 @@ pub(super) struct GrpcTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsTable {
-    #[serde(rename = "cert")]
-    _cert: Option<PathBuf>,
-    #[serde(rename = "key")]
-    _key: Option<PathBuf>,
-    #[serde(rename = "ca")]
-    _ca: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -18,7 +18,16 @@ pub struct DaemonFlags {
     /// Folder in which everything is kept
     #[arg(long, visible_alias = "state", value_name = "FOLDER")]
     pub root: Option<PathBuf>,
-    /// Where to listen, as unix:///path; may be repeated
+    /// Certificate of this daemon, for addresses of networks
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// Key of the certificate
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
+    /// Certificates of who vouches for clients; without it any client is taken
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+    /// Where to listen, as unix:///path, tcp://host:port or fd:// (systemd's sockets); may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub addr: Vec<String>,
     /// text or json
@@ -134,7 +143,7 @@ macro_rules! unbuilt {
 
 unbuilt! {
     values {
-        debugaddr tlscert tlskey tlscacert
+        debugaddr
         oci_worker_proxy_snapshotter_path oci_worker_platform oci_worker_binary
         oci_worker_apparmor_profile
         containerd_worker_addr containerd_worker_labels containerd_worker_platform

@@ -7,9 +7,11 @@ use cooper_engine::FrontendImages;
 use cooper_worker::distribution::{DistributionConfig, KeyPair, RegistryConfig};
 use cooper_worker::network::{DnsSettings, NetworkMode, NetworkSettings};
 
+use super::address::Address;
+use super::secure::TlsFiles;
 use super::EngineSettings;
 use super::file::{
-    CONTAINERD_KEYS, ConfigFile, ContainerdTable, OciTable, RegistryTable, UNBUILT_WORKER_KEYS,
+    CONTAINERD_KEYS, ConfigFile, ContainerdTable, OciTable, RegistryTable, TlsTable, UNBUILT_WORKER_KEYS,
 };
 use super::flags::DaemonFlags;
 use super::garbage;
@@ -19,8 +21,10 @@ use super::garbage;
 pub struct DaemonOptions {
     /// Folder in which everything is kept.
     pub root: PathBuf,
-    /// Sockets to listen on.
-    pub sockets: Vec<PathBuf>,
+    /// Where to listen.
+    pub addresses: Vec<Address>,
+    /// TLS for addresses of networks; none without.
+    pub tls: Option<TlsFiles>,
     /// Owner of the sockets.
     pub socket_uid: Option<u32>,
     /// Group of the sockets, by name or number.
@@ -109,10 +113,11 @@ pub(super) fn combine(
     let root = flags.root.clone().or_else(|| file.root.clone());
     Ok(DaemonOptions {
         root: root.unwrap_or_else(|| DEFAULT_ROOT.into()),
-        sockets: addresses
+        addresses: addresses
             .iter()
-            .map(|a| socket(a))
+            .map(|address| Address::parse(address))
             .collect::<Result<_, _>>()?,
+        tls: tls(flags, file)?,
         socket_uid: file.grpc.uid,
         socket_group: flags
             .group
@@ -257,15 +262,21 @@ pub(super) fn duration(value: &toml::Value) -> Result<Duration, OptionsError> {
     parsed.ok_or_else(|| OptionsError::Invalid(format!("{value} is no duration")))
 }
 
-fn socket(address: &str) -> Result<PathBuf, OptionsError> {
-    match address.split_once("://") {
-        Some(("unix", path)) if !path.is_empty() => Ok(path.into()),
-        Some(("tcp" | "npipe" | "fd", _)) => {
-            Err(OptionsError::Unsupported(vec![format!("--addr={address}")]))
-        }
-        _ => Err(OptionsError::Invalid(format!(
-            "invalid address {address:?}; for example unix:///run/cooper/cooperd.sock"
-        ))),
+/// The files of TLS; flags win.
+fn tls(flags: &DaemonFlags, file: &ConfigFile) -> Result<Option<TlsFiles>, OptionsError> {
+    let table = file.grpc.tls.as_ref();
+    let or_file = |flag: &Option<PathBuf>, key: fn(&TlsTable) -> &Option<PathBuf>| {
+        flag.clone().or_else(|| table.and_then(|table| key(table).clone()))
+    };
+    let cert = or_file(&flags.tlscert, |table| &table.cert);
+    let key = or_file(&flags.tlskey, |table| &table.key);
+    let ca = or_file(&flags.tlscacert, |table| &table.ca);
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, ca })),
+        (None, None) if ca.is_none() => Ok(None),
+        _ => Err(OptionsError::Invalid(
+            "you must specify key and cert files if one is specified".into(),
+        )),
     }
 }
 
@@ -284,7 +295,6 @@ fn refuse_unbuilt(flags: &DaemonFlags, file: &ConfigFile) -> Result<(), OptionsE
     );
     check(file.proxy_network, "proxyNetwork");
     check(file.grpc.debug_address.is_some(), "grpc.debugAddress");
-    check(file.grpc.tls.is_some(), "grpc.tls");
     check(
         file.grpc.security_descriptor.is_some(),
         "grpc.securityDescriptor",
@@ -388,7 +398,8 @@ mod tests {
         "#;
         let options = options(&line, text).unwrap();
         assert_eq!(options.root, Path::new("/tmp/r"));
-        assert_eq!(options.sockets, [Path::new("/tmp/r/buildkitd.sock")]);
+        let socket = Address::Unix("/tmp/r/buildkitd.sock".into());
+        assert_eq!(options.addresses, [socket]);
         assert_eq!(options.log_level, "debug");
         assert_eq!(options.engine.garbage, GcPolicy::Unneeded);
         let engine = options.engine;
@@ -409,9 +420,7 @@ mod tests {
                 "--containerd-worker=true",
             ),
             (&["--rootless"], "", "--rootless=true"),
-            (&["--tlscert", "x"], "", "--tlscert=x"),
-            (&["--addr", "tcp://0.0.0.0:1"], "", "--addr=tcp://0.0.0.0:1"),
-            (&[], "[grpc.tls]\ncert = 'a'", "grpc.tls"),
+            (&["--addr", "npipe:////x"], "", "--addr=npipe:////x"),
             (&[], "[worker.oci]\nbinary = 'crun'", "worker.oci.binary"),
             (
                 &[],
@@ -443,6 +452,8 @@ mod tests {
     fn values_that_cannot_be_used_are_refused() {
         for (line, text) in [
             (&["--addr=/tmp/x"][..], ""),
+            (&["--tlscert", "x"], ""),
+            (&[], "[grpc.tls]\nca = 'a'"),
             (&["--log-level=loud"], ""),
             (&["--log-format=xml"], ""),
             (&["--allow-insecure-entitlement=all"], ""),

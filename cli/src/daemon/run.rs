@@ -1,12 +1,14 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cooper_engine::server::unix_connections;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::address::Address;
+use super::listener::{notify, open, open_socket};
 use super::options::{DaemonOptions, combine, read_file};
 use super::{Assembled, assemble, flags::DaemonFlags, image_socket, serve_images};
 use crate::client::listen;
@@ -43,10 +45,8 @@ pub fn options(flags: &DaemonFlags) -> anyhow::Result<DaemonOptions> {
 /// When the state folder or a socket cannot be used.
 pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::Result<()> {
     let interrupts = Interrupts::listen();
-    for name in ["BUILDKITD_DEBUGADDR", "NOTIFY_SOCKET"] {
-        if environment.variable(name).is_some() {
-            tracing::warn!("{name} is set and not supported yet");
-        }
+    if environment.variable("BUILDKITD_DEBUGADDR").is_some() {
+        tracing::warn!("BUILDKITD_DEBUGADDR is set and not supported yet");
     }
     let root = environment.here.join(&options.root);
     let lock = StateLock::claim(&root)
@@ -55,14 +55,16 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
     // Clients may connect from here on; their calls wait until the engine is ready.
     let own = socket_path(&root);
     let mut sockets = vec![own.clone()];
-    let others = options
-        .sockets
-        .iter()
-        .map(|path| environment.here.join(path));
-    sockets.extend(others.filter(|path| *path != own));
-    let mut listeners = Vec::new();
-    for path in &sockets {
-        listeners.push(open_socket(path, &options)?);
+    let mut listeners = vec![unix_connections(open_socket(&own, &options)?)];
+    for address in &options.addresses {
+        if let Address::Unix(path) = address {
+            let path = environment.here.join(path);
+            if path == own {
+                continue;
+            }
+            sockets.push(path);
+        }
+        listeners.extend(open(address, &options, environment).await?);
     }
     // Not for the group: whoever asks here names paths of this machine.
     let image_listener = listen(&image_socket(&root))?;
@@ -85,11 +87,14 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
     }
     serving.spawn(serve_images(image_listener, images, layers, stop.clone()));
     serving.close();
-    tracing::info!(sockets = ?sockets, "serving");
+    let addresses: Vec<_> = options.addresses.iter().map(ToString::to_string).collect();
+    tracing::info!(?addresses, own = %own.display(), "serving");
+    notify(environment, "READY=1");
     tokio::select! {
         () = interrupts.interrupted() => tracing::info!("told to stop"),
         () = serving.wait() => {}
     }
+    notify(environment, "STOPPING=1");
     stop.cancel();
     tokio::select! {
         () = serving.wait() => {}
@@ -103,38 +108,6 @@ pub async fn run(options: DaemonOptions, environment: &Environment) -> anyhow::R
     }
     drop(lock);
     Ok(())
-}
-
-fn open_socket(path: &Path, options: &DaemonOptions) -> anyhow::Result<tokio::net::UnixListener> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    }
-    let listener = listen(path)?;
-    let group = options.socket_group.as_deref().map(group_id).transpose()?;
-    if options.socket_uid.is_some() || group.is_some() {
-        std::os::unix::fs::chown(path, options.socket_uid, group)
-            .with_context(|| format!("giving {} to its owner", path.display()))?;
-    }
-    let mode = if group.is_some() { 0o660 } else { 0o600 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .with_context(|| format!("protecting {}", path.display()))?;
-    Ok(listener)
-}
-
-/// A group by number or by its name in /etc/group.
-fn group_id(text: &str) -> anyhow::Result<u32> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let groups = fs::read_to_string("/etc/group").context("reading /etc/group")?;
-    groups
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(':');
-            let is_ours = fields.next() == Some(text);
-            fields.nth(1).filter(|_| is_ours)?.parse().ok()
-        })
-        .with_context(|| format!("there is no group {text:?}"))
 }
 
 fn remove_socket(path: &PathBuf) {

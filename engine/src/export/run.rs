@@ -84,7 +84,7 @@ impl Export {
 pub(crate) async fn run_all(
     parts: &Parts,
     job: &Job,
-    exports: &[Export],
+    exports: &[&Export],
     results: Vec<ExportPart>,
     metadata: BTreeMap<String, Bytes>,
 ) -> Result<Exported, Failure> {

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use cooper_core::model::{Edge, Failure, FailureKind};
 use cooper_core::ports::{
-    Bridge, ExportPart, ExportResponse, FrontendPart, FrontendRequest, FrontendResult,
+    Bridge, ExportPart, ExportResponse, FrontendPart, FrontendRequest, FrontendResult, Session,
+    Sessions,
 };
 use futures::FutureExt;
 use tokio::sync::oneshot;
@@ -185,9 +186,10 @@ impl Run {
             let parts = self.evaluate(&result.parts).await?;
             let edges = result.parts.iter().map(|part| self.edge(part));
             let edges = edges.collect::<Result<Vec<_>, _>>()?;
-            Ok((parts, result.metadata, edges))
+            let found = self.find_exporters(&result).await?;
+            Ok((parts, result.metadata, edges, found))
         };
-        let (mut parts, metadata, edges) =
+        let (mut parts, metadata, edges, found) =
             unless_cancelled(&self.job.cancel, Box::pin(parts_and_metadata)).await?;
         let mut response = ExportResponse::new();
         // A question to the frontend has no other answer than this.
@@ -203,12 +205,18 @@ impl Run {
             .filter_map(|part| part.result.clone())
             .collect();
         let exports = async {
-            let exported = export::run_all(&self.parts, &self.job, &self.exports, parts, metadata);
+            let all: Vec<_> = self.exports.iter().chain(&found).collect();
+            let exported = export::run_all(&self.parts, &self.job, &all, parts, metadata);
             let mut exported = Box::pin(exported).await?;
             response.append(&mut exported.response);
             if let Some(gathered) = &gathered {
                 let caches = self.cache_exports.run_all(&self.job, gathered, &finals);
                 response.extend(Box::pin(caches).await?);
+            }
+            if self.spec.session_exporter
+                && let Some(session) = self.client().await?
+            {
+                session.finalize_export(&response).await?;
             }
             exported.response = response;
             Ok(exported)
@@ -218,6 +226,38 @@ impl Run {
             gathered.release(&self.parts).await;
         }
         response
+    }
+
+    /// The client, if the build has a session of its own.
+    async fn client(&self) -> Result<Option<Arc<dyn Session>>, Failure> {
+        match self.job.sessions.first() {
+            Some(id) => self.parts.sessions.session(id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The exporters that the client wants beside those of its request, counted on from them.
+    async fn find_exporters(&self, result: &FrontendResult) -> Result<Vec<Export>, Failure> {
+        if !self.spec.session_exporter {
+            return Ok(Vec::new());
+        }
+        let Some(session) = self.client().await? else {
+            return Ok(Vec::new());
+        };
+        let refs: Vec<_> = result.parts.iter().filter_map(|part| part.result.clone()).collect();
+        let found = session.find_exporters(&result.metadata, &refs).await?;
+        let specs: Vec<_> = self
+            .spec
+            .exporters
+            .iter()
+            .cloned()
+            .chain(found.into_iter().map(|found| ExporterSpec {
+                kind: found.kind,
+                attributes: found.attributes,
+            }))
+            .collect();
+        let mut all = choose_exporters(&self.parts, &specs)?;
+        Ok(all.split_off(self.exports.len()))
     }
 
     /// What caches of the build are made of, when any is to be written.

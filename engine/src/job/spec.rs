@@ -26,6 +26,8 @@ pub struct SolveSpec {
     pub steps: Option<NonZeroUsize>,
     /// Whether the build stays out of the history.
     pub internal: bool,
+    /// Whether the client is asked for further exporters once there are results.
+    pub session_exporter: bool,
 }
 
 /// What to build.
@@ -78,6 +80,7 @@ impl SolveSpec {
             entitlements: Vec::new(),
             steps: None,
             internal: false,
+            session_exporter: false,
         }
     }
 }

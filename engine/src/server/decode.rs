@@ -67,17 +67,13 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
         entitlements: request.entitlements,
         steps: None,
         internal: request.internal,
+        session_exporter: request.enable_session_exporter,
     })
 }
 
 fn refuse_unbuilt(request: &SolveRequest) -> Result<(), Failure> {
     if request.source_policy.is_some() || !request.source_policy_session.is_empty() {
         return Err(Failure::unsupported("a source policy"));
-    }
-    if request.enable_session_exporter {
-        return Err(Failure::unsupported(
-            "exporting by the session (EnableSessionExporter)",
-        ));
     }
     if request.proxy_network {
         return Err(Failure::unsupported("the recording proxy (ProxyNetwork)"));

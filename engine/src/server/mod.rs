@@ -3,6 +3,7 @@
 //! A handler is dropped when its client goes away. What must outlive that (a build's cleanup, a session) is a task of
 //! the engine; the handler holds only the end of it that cancels.
 
+mod connections;
 mod serve;
 
 mod content;
@@ -19,5 +20,6 @@ mod usage;
 
 pub(crate) use control::worker_info_json;
 pub(crate) use serve::frontend_service;
+pub use connections::{Connection, Connections, connections, unix_connections};
 pub use serve::serve;
 pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

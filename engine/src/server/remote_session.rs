@@ -1,24 +1,30 @@
+mod agent;
 mod content;
 mod stream;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{
     ChunkSource, ClientContent, Credentials, DirFilter, ExportTarget, ExportTargetRequest,
-    LocalDir, Session,
+    FoundExporter, LocalDir, RefId, Session, SshAgent,
 };
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::CredentialsRequest;
 use cooper_proto::filesync::auth_client::AuthClient;
 use cooper_proto::secrets::GetSecretRequest;
+use cooper_proto::session_exporter::exporter_client::ExporterClient;
+use cooper_proto::session_exporter::{FinalizeExportRequest, FindExportersRequest};
 use cooper_proto::secrets::secrets_client::SecretsClient;
-use tonic::Code;
+use cooper_proto::ssh_forward::CheckAgentRequest;
+use cooper_proto::ssh_forward::ssh_client::SshClient;
+use tonic::{Code, Status};
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 
+use self::agent::RemoteAgent;
 use self::content::RemoteContent;
 use self::stream::{Chunks, Conversation, Packets, Upload};
 use super::status::failure_from_status;
@@ -171,6 +177,71 @@ impl Session for RemoteSession {
         Ok(Box::new(RemoteContent::new(self.channel.clone(), metadata)))
     }
 
+    async fn ssh_agent(&self, id: &str) -> Result<Box<dyn SshAgent>, Failure> {
+        let unknown = || {
+            Failure::new(
+                FailureKind::NotFound,
+                format!("no SSH key {id:?} forwarded from the client"),
+            )
+        };
+        if !self.headers.serves(agent::METHOD) {
+            return Err(unknown());
+        }
+        let request = CheckAgentRequest { id: id.to_owned() };
+        let mut client = SshClient::new(self.channel.clone());
+        if let Err(status) = client.check_agent(request).await {
+            return Err(match status.code() {
+                // The client's own words for an id that it does not have have no code.
+                Code::NotFound | Code::Unknown | Code::Unimplemented => unknown(),
+                _ => failure_from_status(&status),
+            });
+        }
+        let mut metadata = MetadataMap::new();
+        put(&mut metadata, agent::AGENT, &[id.to_owned()])?;
+        Ok(Box::new(RemoteAgent::new(self.channel.clone(), metadata)))
+    }
+
+    async fn find_exporters(
+        &self,
+        metadata: &BTreeMap<String, Bytes>,
+        refs: &[RefId],
+    ) -> Result<Vec<FoundExporter>, Failure> {
+        let request = FindExportersRequest {
+            metadata: metadata
+                .iter()
+                .map(|(key, value)| (key.clone(), value.to_vec()))
+                .collect(),
+            refs: refs.iter().map(|id| id.0.clone()).collect(),
+        };
+        let mut client = ExporterClient::new(self.channel.clone())
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        match client.find_exporters(request).await {
+            Ok(answer) => Ok(answer
+                .into_inner()
+                .exporters
+                .into_iter()
+                .map(|exporter| FoundExporter {
+                    kind: exporter.r#type,
+                    attributes: exporter.attrs,
+                })
+                .collect()),
+            Err(status) if has_nothing(&status) => Ok(Vec::new()),
+            Err(status) => Err(failure_from_status(&status)),
+        }
+    }
+
+    async fn finalize_export(&self, response: &BTreeMap<String, String>) -> Result<(), Failure> {
+        let request = FinalizeExportRequest {
+            exporter_response: response.clone(),
+        };
+        let mut client = ExporterClient::new(self.channel.clone());
+        match client.finalize_export(request).await {
+            Ok(_) => Ok(()),
+            Err(status) if has_nothing(&status) => Ok(()),
+            Err(status) => Err(failure_from_status(&status)),
+        }
+    }
+
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {
         self.need(PUSH)?;
         let mut metadata = MetadataMap::new();
@@ -194,6 +265,11 @@ impl Session for RemoteSession {
             Ok(ExportTarget::Stream(Box::new(Chunks(conversation))))
         }
     }
+}
+
+/// Whether a client says that it has no say in exports.
+fn has_nothing(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unimplemented)
 }
 
 /// Adds values under a key; when one of them is not ASCII all are escaped as in a URL's query, and a second key says so.

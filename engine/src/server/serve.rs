@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_proto::content::content_server::ContentServer;
@@ -6,10 +7,9 @@ use cooper_proto::control::control_server::ControlServer;
 use cooper_proto::frontend::llb_bridge_server::LlbBridgeServer;
 use cooper_proto::trace::trace_service_server::TraceServiceServer;
 use cooper_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use super::connections::Connections;
 use super::content::ContentService;
 use super::control::ControlService;
 use super::gateway::GatewayService;
@@ -23,6 +23,18 @@ use crate::job::GatewayReturn;
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// Calls that one connection may have under way. A client that is its own frontend asks for many things at once.
+const STREAMS: u32 = 4096;
+
+/// Longest headers of one call.
+///
+/// # Units
+/// Bytes.
+const HEADER_BYTES: u32 = 64 << 10;
+
+/// How often a connection that says nothing is asked whether somebody is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
 /// Serves an engine on a socket until `until` completes, then waits for the calls that are under way.
 ///
 /// # Errors
@@ -32,7 +44,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Dropping the future closes the socket and every connection.
 pub async fn serve(
     engine: Engine,
-    listener: UnixListener,
+    connections: Connections,
     until: impl Future<Output = ()> + Send,
 ) -> Result<(), Failure> {
     let control = ControlServer::new(ControlService::new(engine.clone()))
@@ -58,13 +70,16 @@ pub async fn serve(
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(Some(STREAMS))
+        .http2_max_header_list_size(Some(HEADER_BYTES))
+        .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(control)
         .add_service(gateway)
         .add_service(content)
         .add_service(TraceServiceServer::new(TraceCollector))
         .add_service(health)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until)
+        .serve_with_incoming_shutdown(connections, until)
         .await
         .map_err(|error| {
             Failure::new(

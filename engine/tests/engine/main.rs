@@ -3,6 +3,7 @@
 mod fake;
 
 mod builds;
+mod hostile;
 mod sharing;
 
 mod socket;

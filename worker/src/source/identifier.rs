@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use cooper_core::{
-    model::{Failure, FailureKind},
+    model::{Failure, FailureKind, SessionId},
     ports::{ImageQuery, ResolveMode},
 };
 use cooper_proto::{Digest, oci::Descriptor, pb, platform, reference::Reference};
@@ -23,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) layer_limit: Option<usize>,
     /// The client's store, for a layout.
     pub(super) layout: Option<String>,
+    /// The session that has the store.
+    pub(super) layout_session: Option<SessionId>,
     /// The manifest or index of the local store that the reference led to before.
     pub(super) local_root: Option<Descriptor>,
 }
@@ -50,6 +52,7 @@ impl Wanted {
             checksum: None,
             layer_limit: None,
             layout: None,
+            layout_session: None,
             local_root: None,
         };
         match scheme {
@@ -72,8 +75,18 @@ impl Wanted {
             checksum: None,
             layer_limit: None,
             layout: query.oci_layout_store.clone(),
+            layout_session: None,
             local_root: None,
         })
+    }
+
+    /// The client's store that has the image's layout; `None` for an image that is in none. Without a name of its own
+    /// it is called as the image.
+    pub(super) fn layout_store(&self) -> Option<&str> {
+        match self.layout.as_deref() {
+            Some("") => Some(self.reference.path()),
+            store => store,
+        }
     }
 
     fn read_image(&mut self, attributes: &BTreeMap<String, String>) -> Result<(), Failure> {
@@ -100,8 +113,9 @@ impl Wanted {
         self.layout = Some(String::new());
         for (key, value) in attributes {
             match key.as_str() {
-                // Which session has the store: ours are tried in the order given.
-                "oci.session" => {}
+                // Which session has the store; the build's own are asked next.
+                "oci.session" if value.is_empty() => {}
+                "oci.session" => self.layout_session = Some(SessionId(value.clone())),
                 "oci.store" => self.layout = Some(value.clone()),
                 "oci.layerlimit" => self.layer_limit = Some(layer_limit(value)?),
                 other => return Err(unknown_attribute(other)),

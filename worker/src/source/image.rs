@@ -131,7 +131,7 @@ impl ImageSource {
         };
         let located = self.resolver.locate(&wanted, &request.sessions).await?;
         let (descriptors, diff_ids) = limited(&located, &wanted)?;
-        let source = source_text(&located.origin, wanted.layout.as_deref());
+        let source = source_text(&located.origin, wanted.layout_store());
         let mut layers = Vec::with_capacity(descriptors.len());
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
             layers.push(self.declare(descriptor, diff_id, &source)?);
@@ -148,6 +148,8 @@ impl ImageSource {
         let unpacked = match located.origin {
             Origin::Local => self.unpack_all(&layers, events).await,
             Origin::Registry(_) | Origin::Layout => Ok(()),
+            // The client may be gone when the bytes are needed, and nobody else has them.
+            Origin::ClientLayout => self.fetch_all(&layers, &request.sessions, events).await,
         };
         if let Err(failure) = unpacked {
             self.layers.snapshots().meta().pins().unpin(&result);
@@ -226,6 +228,18 @@ impl ImageSource {
                 format!("settling layers: {error}"),
             )),
         }
+    }
+
+    async fn fetch_all(
+        &self,
+        layers: &[LayerId],
+        sessions: &[SessionId],
+        events: &Events,
+    ) -> Result<(), Failure> {
+        let fetcher = self.fetcher(sessions, events.clone());
+        let each = layers.iter().map(|layer| self.layers.ensure_blob(layer, &fetcher));
+        futures::future::try_join_all(each).await.map_err(layer_failure)?;
+        Ok(())
     }
 
     async fn unpack_all(&self, layers: &[LayerId], events: &Events) -> Result<(), Failure> {

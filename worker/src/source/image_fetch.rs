@@ -7,10 +7,7 @@ use cooper_core::{
 };
 use cooper_proto::reference::Reference;
 
-use super::{
-    image_resolve::{Origin, Resolver},
-    oci_layout::Layout,
-};
+use super::image_resolve::{Origin, Resolver};
 use crate::{
     content::VerifiedBlob,
     distribution::RepositoryName,
@@ -35,7 +32,7 @@ pub(super) fn source_text(origin: &Origin, layout_store: Option<&str>) -> String
     match origin {
         Origin::Local => String::new(),
         Origin::Registry(repository) => format!("{REGISTRY}{}", repository.name()),
-        Origin::Layout => format!("{LAYOUT}{}", layout_store.unwrap_or_default()),
+        Origin::Layout | Origin::ClientLayout => format!("{LAYOUT}{}", layout_store.unwrap_or_default()),
     }
 }
 
@@ -126,21 +123,10 @@ impl ImageFetcher {
         &self,
         store: &str,
         blob: &LayerBlob,
-        mut progress: impl FnMut(u64) + Send + 'static,
+        progress: impl FnMut(u64) + Send + 'static,
     ) -> Result<VerifiedBlob, Failure> {
-        let dir = self.resolver.layout_dir(store, &self.sessions).await?;
-        let layout = Layout::open(&dir)?;
-        let content = self.resolver.images.content().clone();
-        let blob = blob.clone();
-        tokio::task::spawn_blocking(move || {
-            layout.copy_blob(&content, (&blob.digest, blob.size), &mut progress)
-        })
-        .await
-        .unwrap_or_else(|error| {
-            Err(Failure::new(
-                cooper_core::model::FailureKind::Internal,
-                format!("copying a blob: {error}"),
-            ))
-        })
+        let place = self.resolver.layout(store, None, &self.sessions).await?;
+        let content = self.resolver.images.content();
+        place.copy_blob(content, (&blob.digest, blob.size), progress).await
     }
 }

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +12,11 @@ use cooper_proto::{
     reference::Reference,
 };
 
-use super::{identifier::Wanted, oci_layout::Layout};
+use super::{
+    client_layout::{ClientLayout, LayoutPlace},
+    identifier::Wanted,
+    oci_layout::Layout,
+};
 use crate::{
     content::ContentStore,
     distribution::{
@@ -51,6 +55,8 @@ pub(super) enum Origin {
     Registry(Repository),
     /// A layout on this machine.
     Layout,
+    /// A layout behind a client's connection.
+    ClientLayout,
 }
 
 impl Resolver {
@@ -63,7 +69,7 @@ impl Resolver {
         wanted: &Wanted,
         sessions: &[SessionId],
     ) -> Result<Located, Failure> {
-        let located = match &wanted.layout {
+        let located = match wanted.layout_store() {
             Some(store) => self.locate_in_layout(wanted, store, sessions).await?,
             None => self.locate_image(wanted, sessions).await?,
         };
@@ -168,35 +174,49 @@ impl Resolver {
                 ),
             )
         })?;
-        let store = match store {
-            "" => wanted.reference.path(),
-            store => store,
-        };
-        let layout = Layout::open(&self.layout_dir(store, sessions).await?)?;
-        let root = layout.describe(digest, self.images.limits()).await?;
-        let tree = ImageTree::load(&layout, &root, &wanted.platform).await?;
+        let place = self.layout(store, wanted.layout_session.as_ref(), sessions).await?;
+        let root = place.describe(digest, self.images.limits()).await?;
+        let tree = ImageTree::load(&place, &root, &wanted.platform).await?;
         Ok(Located {
             reference: wanted.reference.clone(),
             tree,
-            origin: Origin::Layout,
+            origin: match place {
+                LayoutPlace::Here(_) => Origin::Layout,
+                LayoutPlace::AtClient(_) => Origin::ClientLayout,
+            },
         })
     }
 
-    pub(super) async fn layout_dir(
+    /// The layout that a client offers under a store's name; the session that is named is asked first.
+    pub(super) async fn layout(
         &self,
         store: &str,
+        named: Option<&SessionId>,
         sessions: &[SessionId],
-    ) -> Result<PathBuf, Failure> {
+    ) -> Result<LayoutPlace, Failure> {
         let mut last = Failure::new(
             FailureKind::NotFound,
             format!("no session offers the OCI layout {store:?}"),
         );
-        for id in sessions {
-            match self.sessions.session(id).await {
-                Ok(session) => match session.oci_layout(store).await {
-                    Ok(path) => return Ok(path),
-                    Err(failure) => last = failure,
-                },
+        let others = sessions.iter().filter(|id| Some(*id) != named);
+        for id in named.into_iter().chain(others) {
+            let session = match self.sessions.session(id).await {
+                Ok(session) => session,
+                Err(failure) => {
+                    last = failure;
+                    continue;
+                }
+            };
+            let found = match session.oci_layout(store).await {
+                Ok(path) => Layout::open(&path).map(LayoutPlace::Here),
+                Err(failure) if failure.kind == FailureKind::Unsupported => {
+                    let content = session.content(&format!("oci:{store}")).await;
+                    content.map(|it| LayoutPlace::AtClient(ClientLayout::new(it, store)))
+                }
+                Err(failure) => Err(failure),
+            };
+            match found {
+                Ok(place) => return Ok(place),
                 Err(failure) => last = failure,
             }
         }

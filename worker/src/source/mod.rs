@@ -1,6 +1,7 @@
 //! Where a build's inputs come from, one module a scheme.
 
 mod builds;
+mod client_layout;
 mod git;
 mod http;
 mod identifier;

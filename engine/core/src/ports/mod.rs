@@ -45,7 +45,7 @@ pub use remote_cache::{
     ImportedLayers,
 };
 pub use session::{
-    ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, LocalDir,
+    ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, FoundExporter, LocalDir,
     PacketStream, Session, Sessions, SshAgent, SshConnection,
 };
 pub use source::{ChecksumAlgorithm, ChecksumRequest, GitMeta, HttpMeta, SourceMeta, SourceQuery};

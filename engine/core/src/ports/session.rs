@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_proto::fsutil;
 
-use super::ClientContent;
+use super::{ClientContent, RefId};
 use crate::model::{Failure, FailureKind, SessionId};
 
 /// Finds the sessions that are attached now.
@@ -88,8 +88,37 @@ pub trait Session: Send + Sync {
         )))
     }
 
+    /// Exporters that the client wants now that it knows the build's results, beside those of its request; none, as
+    /// here, for a client that says nothing.
+    async fn find_exporters(
+        &self,
+        metadata: &BTreeMap<String, Bytes>,
+        refs: &[RefId],
+    ) -> Result<Vec<FoundExporter>, Failure> {
+        let _ = (metadata, refs);
+        Ok(Vec::new())
+    }
+
+    /// Tells the client what all exporters told, before the build ends.
+    ///
+    /// # Errors
+    /// The client's own, which fail the build.
+    async fn finalize_export(&self, response: &BTreeMap<String, String>) -> Result<(), Failure> {
+        let _ = response;
+        Ok(())
+    }
+
     /// Opens the place that an export goes to.
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure>;
+}
+
+/// An exporter that a client wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundExporter {
+    /// `image`, `oci`, `docker`, `local` or `tar`.
+    pub kind: String,
+    /// Parity sheet C2.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// What of a directory is wanted (parity sheet D, FileSync request metadata). Empty lists mean no restriction.

@@ -66,6 +66,11 @@ impl<M: Message + Default + 'static> Conversation<M> {
         }
     }
 
+    /// The way out, for who sends beside who listens; this side then says nothing by itself.
+    pub(super) fn take_outgoing(&mut self) -> Option<mpsc::Sender<M>> {
+        self.outgoing.take()
+    }
+
     /// The same call, in which this side says nothing.
     pub(super) fn listening(mut self) -> Self {
         self.outgoing = None;
@@ -101,7 +106,7 @@ impl<M: Message + Default + 'static> Conversation<M> {
     }
 
     /// The next message, `None` when the other side has said all.
-    async fn receive(&mut self) -> Result<Option<M>, Failure> {
+    pub(super) async fn receive(&mut self) -> Result<Option<M>, Failure> {
         loop {
             match &mut self.incoming {
                 Incoming::Opening(opening) => {
@@ -128,7 +133,7 @@ impl<M: Message + Default + 'static> Conversation<M> {
     }
 }
 
-fn over() -> Failure {
+pub(super) fn over() -> Failure {
     Failure::new(
         FailureKind::Infrastructure,
         "the client ended the transfer before it was complete",

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cooper_engine::Engine;
+use cooper_engine::server::unix_connections;
 use cooper_proto::control::BytesMessage;
 use cooper_proto::control::control_client::ControlClient;
 use cooper_proto::frontend::llb_bridge_client::LlbBridgeClient;
@@ -38,7 +39,7 @@ impl Served {
         let engine = engine.clone();
         tasks.spawn(async move {
             let until = async { drop(stopped.await) };
-            cooper_engine::server::serve(engine, listener, until)
+            cooper_engine::server::serve(engine, unix_connections(listener), until)
                 .await
                 .expect("it serves");
         });
@@ -53,6 +54,11 @@ impl Served {
     /// A client of its own, with a connection of its own.
     pub(crate) async fn client(&self) -> Client {
         Client::connect(&self.socket).await
+    }
+
+    /// A connection on which anything can be said.
+    pub(crate) async fn raw(&self) -> UnixStream {
+        UnixStream::connect(&self.socket).await.expect("the socket is there")
     }
 
     pub(crate) async fn stop(mut self) {
