@@ -111,16 +111,15 @@ fn descriptor(blob: &RecordedBlob) -> Descriptor {
     }
 }
 
-fn result(results: &BTreeMap<u32, RecordedBlob>) -> Option<BuildResultInfo> {
-    let first = results.values().next()?;
-    Some(BuildResultInfo {
-        result_deprecated: Some(descriptor(first)),
+fn result(results: &BTreeMap<u32, RecordedBlob>) -> BuildResultInfo {
+    BuildResultInfo {
+        result_deprecated: results.values().next().map(descriptor),
         results: results
             .iter()
             .map(|(index, blob)| (i64::from(*index), descriptor(blob)))
             .collect(),
         ..BuildResultInfo::default()
-    })
+    }
 }
 
 fn kind(record: &Record) -> BuildHistoryEventType {
@@ -171,7 +170,10 @@ fn to_wire(record: &Record) -> BuildHistoryRecord {
         logs: record.blobs.logs.as_ref().map(descriptor),
         trace: record.blobs.trace.as_ref().map(descriptor),
         external_error: record.blobs.error.as_ref().map(descriptor),
-        result: result(&record.blobs.results),
+        // Who made something has a result, whatever is known of it.
+        result: ending
+            .filter(|ending| ending.failure.is_none())
+            .map(|_| result(&record.blobs.results)),
         num_cached_steps: count(steps.iter().filter(|step| step.cached).count()),
         num_total_steps: count(steps.len()),
         num_completed_steps: count(

@@ -146,7 +146,8 @@ impl HealthRule {
             }
             // A link that is slow for good is given time to be so.
             timeout = self.timeout.max(begun.elapsed().mul_f64(1.5));
-            tokio::time::sleep(self.interval).await;
+            // From question to question, so that slow answers make it no longer until a dead session is known.
+            tokio::time::sleep_until(begun + self.interval).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use cooper_core::ports::{Session, Sessions};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+/// Sessions that are gone and remembered.
+const REMEMBERED: usize = 1024;
+
 type Attached = BTreeMap<SessionId, Arc<dyn Session>>;
 
 /// The sessions that are attached now, found by id.
@@ -16,6 +19,8 @@ type Attached = BTreeMap<SessionId, Arc<dyn Session>>;
 #[derive(Clone)]
 pub struct SessionRegistry {
     attached: Arc<Mutex<Attached>>,
+    /// Sessions that were here, the last to go at the end. No client comes back under the same id.
+    gone: Arc<Mutex<VecDeque<SessionId>>>,
     changed: Arc<watch::Sender<()>>,
     wait: Duration,
 }
@@ -33,6 +38,7 @@ impl SessionRegistry {
     pub fn new(wait: Duration) -> Self {
         Self {
             attached: Arc::default(),
+            gone: Arc::default(),
             changed: Arc::new(watch::Sender::new(())),
             wait,
         }
@@ -60,6 +66,7 @@ impl SessionRegistry {
             }
             attached.insert(id.clone(), session);
         }
+        self.gone.lock().retain(|gone| *gone != id);
         self.changed.send_replace(());
         Ok(Attachment {
             registry: self.clone(),
@@ -71,11 +78,15 @@ impl SessionRegistry {
         self.attached.lock().get(id).cloned()
     }
 
-    async fn wait_for(&self, id: &SessionId) -> Arc<dyn Session> {
+    /// The session once it is here, `None` when it was here and is gone.
+    async fn wait_for(&self, id: &SessionId) -> Option<Arc<dyn Session>> {
         let mut changed = self.changed.subscribe();
         loop {
             if let Some(session) = self.find(id) {
-                return session;
+                return Some(session);
+            }
+            if self.gone.lock().contains(id) {
+                return None;
             }
             if changed.changed().await.is_err() {
                 unreachable!("the registry that is asked holds the sender");
@@ -87,21 +98,33 @@ impl SessionRegistry {
 #[async_trait]
 impl Sessions for SessionRegistry {
     async fn session(&self, id: &SessionId) -> Result<Arc<dyn Session>, Failure> {
-        tokio::time::timeout(self.wait, self.wait_for(id))
-            .await
-            .map_err(|_| {
-                Failure::new(
-                    FailureKind::Infrastructure,
-                    format!("no active session for {id}: context deadline exceeded"),
-                )
-                .with_hint("the client that asked for the build may be gone")
-            })
+        let missing = |why: &str| {
+            Failure::new(
+                FailureKind::Infrastructure,
+                format!("no active session for {id}: {why}"),
+            )
+            .with_hint("the client that asked for the build may be gone")
+        };
+        match tokio::time::timeout(self.wait, self.wait_for(id)).await {
+            Ok(Some(session)) => Ok(session),
+            Ok(None) => Err(missing("it has ended")),
+            Err(_) => Err(missing("context deadline exceeded")),
+        }
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         self.registry.attached.lock().remove(&self.id);
+        {
+            let mut gone = self.registry.gone.lock();
+            gone.push_back(self.id.clone());
+            if gone.len() > REMEMBERED {
+                gone.pop_front();
+            }
+        }
+        // Who waits for it need wait no longer.
+        self.registry.changed.send_replace(());
     }
 }
 

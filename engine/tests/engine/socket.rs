@@ -5,7 +5,7 @@ use cooper_core::model::FailureKind;
 use cooper_engine::Limits;
 use cooper_engine::server::failure_from_status;
 use cooper_proto::control::{
-    BuildHistoryRequest, Exporter, InfoRequest, ListWorkersRequest, PruneRequest, SolveRequest,
+    BuildHistoryRequest, Exporter, InfoRequest, ListWorkersRequest, UpdateBuildHistoryRequest, SolveRequest,
     StatusRequest, StatusResponse, UpdateBuildHistoryRequest,
 };
 use cooper_proto::frontend::{
@@ -177,10 +177,13 @@ async fn what_is_not_built_answers_with_its_name() {
     let bench = Bench::new(Setup::default());
     let served = Served::new(&bench.engine);
     let mut client = served.client().await;
-    let prune = client.control.prune(PruneRequest::default()).await;
-    let prune = prune.expect_err("not built");
-    assert_eq!(prune.code(), Code::Unimplemented);
-    assert!(prune.message().contains("Control.Prune"), "{prune}");
+    let traces = client.control.update_build_history(UpdateBuildHistoryRequest {
+        r#ref: "unknown".into(),
+        finalize: true,
+        ..UpdateBuildHistoryRequest::default()
+    });
+    let unknown = traces.await.expect_err("there is no such build");
+    assert_eq!(unknown.code(), Code::NotFound);
     let container = client.gateway.new_container(NewContainerRequest::default());
     let container = container.await.expect_err("not built");
     assert_eq!(container.code(), Code::Unimplemented);

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::server::status::failure_from_status;
@@ -33,6 +33,8 @@ pub(super) struct Conversation<M> {
     /// `None` once this side has said all.
     outgoing: Option<mpsc::Sender<M>>,
     incoming: Incoming<M>,
+    /// The code with which the other side ended the call, if it was not well.
+    ended: Option<Code>,
 }
 
 enum Incoming<M> {
@@ -63,6 +65,7 @@ impl<M: Message + Default + 'static> Conversation<M> {
         Self {
             outgoing: Some(outgoing),
             incoming: Incoming::Opening(Box::pin(opening)),
+            ended: None,
         }
     }
 
@@ -118,16 +121,21 @@ impl<M: Message + Default + 'static> Conversation<M> {
                     if !matches!(next, Ok(Some(_))) {
                         self.incoming = Incoming::Over;
                     }
-                    return next.map_err(|status| failure_from_status(&status));
+                    return next.map_err(|status| self.ended_with(&status));
                 }
                 Incoming::Over => return Ok(None),
             }
         }
     }
 
+    fn ended_with(&mut self, status: &Status) -> Failure {
+        self.ended = Some(status.code());
+        failure_from_status(status)
+    }
+
     fn opened(&mut self, opened: Result<Streaming<M>, Status>) -> Result<(), Failure> {
         self.incoming = Incoming::Over;
-        let streaming = opened.map_err(|status| failure_from_status(&status))?;
+        let streaming = opened.map_err(|status| self.ended_with(&status))?;
         self.incoming = Incoming::Open(Box::new(streaming));
         Ok(())
     }
@@ -164,21 +172,41 @@ impl PacketStream for Packets {
 /// A one-way transfer of bytes.
 pub(super) struct Chunks(pub(super) Conversation<BytesMessage>);
 
+impl Chunks {
+    /// Whether the client says that it has what it is sent. That is no failure (parity sheet D).
+    fn is_refused(&self) -> bool {
+        self.0.ended == Some(Code::AlreadyExists)
+    }
+
+    fn unless_refused<T>(&self, result: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match result {
+            Err(_) if self.is_refused() => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}
+
 #[async_trait]
 impl ChunkSink for Chunks {
     async fn send(&mut self, chunk: Bytes) -> Result<(), Failure> {
         let mut rest = chunk;
-        while !rest.is_empty() {
+        while !rest.is_empty() && !self.is_refused() {
             let data = rest.split_to(rest.len().min(CHUNK));
-            self.0.send(BytesMessage { data }).await?;
+            let sent = self.0.send(BytesMessage { data }).await;
+            self.unless_refused(sent)?;
         }
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), Failure> {
         self.0.outgoing = None;
-        while self.0.receive().await?.is_some() {}
-        Ok(())
+        loop {
+            let received = self.0.receive().await.map(|message| message.is_some());
+            match self.unless_refused(received)? {
+                Some(true) => {}
+                Some(false) | None => return Ok(()),
+            }
+        }
     }
 }
 
