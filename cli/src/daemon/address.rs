@@ -53,11 +53,27 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_shown_alike() {
-        for text in ["unix:///run/x.sock", "tcp://[::1]:1234", "tcp://host:1", "fd://", "fd://3"] {
+        for text in [
+            "unix:///run/x.sock",
+            "tcp://[::1]:1234",
+            "tcp://host:1",
+            "fd://",
+            "fd://3",
+        ] {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
-        for text in ["unix://", "tcp://host", "tcp://:1", "tcp://h:99999", "/run/x", "http://x"] {
-            assert!(matches!(Address::parse(text), Err(OptionsError::Invalid(_))), "{text}");
+        for text in [
+            "unix://",
+            "tcp://host",
+            "tcp://:1",
+            "tcp://h:99999",
+            "/run/x",
+            "http://x",
+        ] {
+            assert!(
+                matches!(Address::parse(text), Err(OptionsError::Invalid(_))),
+                "{text}"
+            );
         }
     }
 }

@@ -45,7 +45,9 @@ pub(super) async fn open(
         }
         Address::Tcp(place) => {
             let listener = TcpListener::bind(place);
-            let listener = listener.await.with_context(|| format!("listening on {address}"))?;
+            let listener = listener
+                .await
+                .with_context(|| format!("listening on {address}"))?;
             if options.tls.is_none() {
                 tracing::warn!(%address, "anybody who reaches this address commands this daemon: TLS is off");
             }
@@ -80,7 +82,10 @@ fn tcp(listener: TcpListener, options: &DaemonOptions) -> anyhow::Result<Connect
         return Ok(connections(listener, |listener| {
             Box::pin(async move {
                 let accepted = listener.accept().await;
-                (accepted.map(|(stream, _)| Connection::new(stream)), listener)
+                (
+                    accepted.map(|(stream, _)| Connection::new(stream)),
+                    listener,
+                )
             })
         }));
     };
@@ -162,7 +167,10 @@ fn inherited(which: &str, environment: &Environment) -> anyhow::Result<Vec<Owned
             found.push(copied.with_context(|| format!("the inherited descriptor {raw}"))?);
         }
     }
-    anyhow::ensure!(!found.is_empty(), "fd://{which}: no socket of that name was handed over");
+    anyhow::ensure!(
+        !found.is_empty(),
+        "fd://{which}: no socket of that name was handed over"
+    );
     Ok(found)
 }
 

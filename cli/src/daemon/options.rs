@@ -7,14 +7,15 @@ use cooper_engine::FrontendImages;
 use cooper_worker::distribution::{DistributionConfig, KeyPair, RegistryConfig};
 use cooper_worker::network::{DnsSettings, NetworkMode, NetworkSettings};
 
-use super::address::Address;
-use super::secure::TlsFiles;
 use super::EngineSettings;
+use super::address::Address;
 use super::file::{
-    CONTAINERD_KEYS, ConfigFile, ContainerdTable, OciTable, RegistryTable, TlsTable, UNBUILT_WORKER_KEYS,
+    CONTAINERD_KEYS, ConfigFile, ContainerdTable, OciTable, RegistryTable, TlsTable,
+    UNBUILT_WORKER_KEYS,
 };
 use super::flags::DaemonFlags;
 use super::garbage;
+use super::secure::TlsFiles;
 
 /// What a daemon is told by its flags and its file together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,7 +267,8 @@ pub(super) fn duration(value: &toml::Value) -> Result<Duration, OptionsError> {
 fn tls(flags: &DaemonFlags, file: &ConfigFile) -> Result<Option<TlsFiles>, OptionsError> {
     let table = file.grpc.tls.as_ref();
     let or_file = |flag: &Option<PathBuf>, key: fn(&TlsTable) -> &Option<PathBuf>| {
-        flag.clone().or_else(|| table.and_then(|table| key(table).clone()))
+        flag.clone()
+            .or_else(|| table.and_then(|table| key(table).clone()))
     };
     let cert = or_file(&flags.tlscert, |table| &table.cert);
     let key = or_file(&flags.tlskey, |table| &table.key);

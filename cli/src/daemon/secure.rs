@@ -70,10 +70,7 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 ///
 /// # Errors
 /// When the client is too slow, or not one that is taken.
-pub(super) async fn handshake(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-) -> io::Result<Connection> {
+pub(super) async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Connection> {
     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
     let link = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     Ok(Connection::new(link))

@@ -244,7 +244,11 @@ impl Run {
         let Some(session) = self.client().await? else {
             return Ok(Vec::new());
         };
-        let refs: Vec<_> = result.parts.iter().filter_map(|part| part.result.clone()).collect();
+        let refs: Vec<_> = result
+            .parts
+            .iter()
+            .filter_map(|part| part.result.clone())
+            .collect();
         let found = session.find_exporters(&result.metadata, &refs).await?;
         let specs: Vec<_> = self
             .spec

@@ -37,7 +37,10 @@ pub fn unix_connections(listener: UnixListener) -> Connections {
     connections(listener, |listener| {
         Box::pin(async move {
             let accepted = listener.accept().await;
-            (accepted.map(|(stream, _)| Connection::new(stream)), listener)
+            (
+                accepted.map(|(stream, _)| Connection::new(stream)),
+                listener,
+            )
         })
     })
 }
@@ -50,19 +53,22 @@ where
         + Send
         + 'static,
 {
-    futures::stream::unfold((listener, accept), |(mut listener, mut accept)| async move {
-        loop {
-            let (accepted, after) = accept(listener).await;
-            listener = after;
-            match accepted {
-                Ok(connection) => return Some((Ok(connection), (listener, accept))),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
-                    tokio::time::sleep(PAUSE).await;
+    futures::stream::unfold(
+        (listener, accept),
+        |(mut listener, mut accept)| async move {
+            loop {
+                let (accepted, after) = accept(listener).await;
+                listener = after;
+                match accepted {
+                    Ok(connection) => return Some((Ok(connection), (listener, accept))),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be taken");
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
-        }
-    })
+        },
+    )
     .boxed()
 }
 

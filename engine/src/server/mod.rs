@@ -18,8 +18,8 @@ mod trace;
 mod tunnel;
 mod usage;
 
+pub use connections::{Connection, Connections, connections, unix_connections};
 pub(crate) use control::worker_info_json;
 pub(crate) use serve::frontend_service;
-pub use connections::{Connection, Connections, connections, unix_connections};
 pub use serve::serve;
 pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

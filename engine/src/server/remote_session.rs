@@ -15,14 +15,14 @@ use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::CredentialsRequest;
 use cooper_proto::filesync::auth_client::AuthClient;
 use cooper_proto::secrets::GetSecretRequest;
+use cooper_proto::secrets::secrets_client::SecretsClient;
 use cooper_proto::session_exporter::exporter_client::ExporterClient;
 use cooper_proto::session_exporter::{FinalizeExportRequest, FindExportersRequest};
-use cooper_proto::secrets::secrets_client::SecretsClient;
 use cooper_proto::ssh_forward::CheckAgentRequest;
 use cooper_proto::ssh_forward::ssh_client::SshClient;
-use tonic::{Code, Status};
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use self::agent::RemoteAgent;
 use self::content::RemoteContent;
@@ -213,8 +213,8 @@ impl Session for RemoteSession {
                 .collect(),
             refs: refs.iter().map(|id| id.0.clone()).collect(),
         };
-        let mut client = ExporterClient::new(self.channel.clone())
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client =
+            ExporterClient::new(self.channel.clone()).max_encoding_message_size(MAX_MESSAGE_BYTES);
         match client.find_exporters(request).await {
             Ok(answer) => Ok(answer
                 .into_inner()

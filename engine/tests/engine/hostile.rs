@@ -50,7 +50,12 @@ async fn misbehave(mut stream: UnixStream, number: u32) -> UnixStream {
         // A handshake, and then frames of no kind.
         3 => {
             let mut words = [PREFACE, SETTINGS].concat();
-            words.extend(frame(u8::try_from(number).unwrap_or(255), 255, number, &noise(number, 512)));
+            words.extend(frame(
+                u8::try_from(number).unwrap_or(255),
+                255,
+                number,
+                &noise(number, 512),
+            ));
             words
         }
         // Silence.
@@ -71,11 +76,18 @@ async fn clients_that_say_nothing_sensible_leave_the_engine_serving() {
     for number in 0..200 {
         connections.push(misbehave(served.raw().await, number).await);
         if number % 20 == 0 {
-            client.control.info(InfoRequest {}).await.expect("it still answers");
+            client
+                .control
+                .info(InfoRequest {})
+                .await
+                .expect("it still answers");
         }
     }
     let mut late = served.client().await;
-    late.control.info(InfoRequest {}).await.expect("it answers who comes late");
+    late.control
+        .info(InfoRequest {})
+        .await
+        .expect("it answers who comes late");
     drop((connections, client, late));
     served.stop().await;
     bench.engine.shutdown().await;

@@ -5,8 +5,8 @@ use cooper_core::model::FailureKind;
 use cooper_engine::Limits;
 use cooper_engine::server::failure_from_status;
 use cooper_proto::control::{
-    BuildHistoryRequest, Exporter, InfoRequest, ListWorkersRequest, UpdateBuildHistoryRequest, SolveRequest,
-    StatusRequest, StatusResponse, UpdateBuildHistoryRequest,
+    BuildHistoryRequest, Exporter, InfoRequest, ListWorkersRequest, SolveRequest, StatusRequest,
+    StatusResponse, UpdateBuildHistoryRequest,
 };
 use cooper_proto::frontend::{
     self, InputsRequest, NewContainerRequest, PingRequest, ReadFileRequest, ReturnRequest,
@@ -177,11 +177,13 @@ async fn what_is_not_built_answers_with_its_name() {
     let bench = Bench::new(Setup::default());
     let served = Served::new(&bench.engine);
     let mut client = served.client().await;
-    let traces = client.control.update_build_history(UpdateBuildHistoryRequest {
-        r#ref: "unknown".into(),
-        finalize: true,
-        ..UpdateBuildHistoryRequest::default()
-    });
+    let traces = client
+        .control
+        .update_build_history(UpdateBuildHistoryRequest {
+            r#ref: "unknown".into(),
+            finalize: true,
+            ..UpdateBuildHistoryRequest::default()
+        });
     let unknown = traces.await.expect_err("there is no such build");
     assert_eq!(unknown.code(), Code::NotFound);
     let container = client.gateway.new_container(NewContainerRequest::default());

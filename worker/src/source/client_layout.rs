@@ -113,10 +113,14 @@ impl ClientLayout {
     ) -> Result<VerifiedBlob, Failure> {
         let mut reader = self.content.read(digest).await?;
         let expected = Expected::described(digest.clone(), size);
-        let mut ingest = content.ingest(expected).map_err(|error| content_failure(&error))?;
+        let mut ingest = content
+            .ingest(expected)
+            .map_err(|error| content_failure(&error))?;
         while let Some(part) = reader.next().await? {
             ingest = blocking(move || {
-                ingest.append(&part).map_err(|error| content_failure(&error))?;
+                ingest
+                    .append(&part)
+                    .map_err(|error| content_failure(&error))?;
                 Ok(ingest)
             })
             .await?;
@@ -128,7 +132,10 @@ impl ClientLayout {
     fn refused(&self, digest: &Digest, what: &str) -> Failure {
         Failure::new(
             FailureKind::InvalidInput,
-            format!("blob {digest} of the client's OCI layout {:?} {what}", self.store),
+            format!(
+                "blob {digest} of the client's OCI layout {:?} {what}",
+                self.store
+            ),
         )
     }
 }

@@ -237,8 +237,12 @@ impl ImageSource {
         events: &Events,
     ) -> Result<(), Failure> {
         let fetcher = self.fetcher(sessions, events.clone());
-        let each = layers.iter().map(|layer| self.layers.ensure_blob(layer, &fetcher));
-        futures::future::try_join_all(each).await.map_err(layer_failure)?;
+        let each = layers
+            .iter()
+            .map(|layer| self.layers.ensure_blob(layer, &fetcher));
+        futures::future::try_join_all(each)
+            .await
+            .map_err(layer_failure)?;
         Ok(())
     }
 

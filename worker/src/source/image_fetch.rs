@@ -32,7 +32,9 @@ pub(super) fn source_text(origin: &Origin, layout_store: Option<&str>) -> String
     match origin {
         Origin::Local => String::new(),
         Origin::Registry(repository) => format!("{REGISTRY}{}", repository.name()),
-        Origin::Layout | Origin::ClientLayout => format!("{LAYOUT}{}", layout_store.unwrap_or_default()),
+        Origin::Layout | Origin::ClientLayout => {
+            format!("{LAYOUT}{}", layout_store.unwrap_or_default())
+        }
     }
 }
 
@@ -127,6 +129,8 @@ impl ImageFetcher {
     ) -> Result<VerifiedBlob, Failure> {
         let place = self.resolver.layout(store, None, &self.sessions).await?;
         let content = self.resolver.images.content();
-        place.copy_blob(content, (&blob.digest, blob.size), progress).await
+        place
+            .copy_blob(content, (&blob.digest, blob.size), progress)
+            .await
     }
 }

@@ -174,7 +174,9 @@ impl Resolver {
                 ),
             )
         })?;
-        let place = self.layout(store, wanted.layout_session.as_ref(), sessions).await?;
+        let place = self
+            .layout(store, wanted.layout_session.as_ref(), sessions)
+            .await?;
         let root = place.describe(digest, self.images.limits()).await?;
         let tree = ImageTree::load(&place, &root, &wanted.platform).await?;
         Ok(Located {

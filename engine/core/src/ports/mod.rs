@@ -45,8 +45,8 @@ pub use remote_cache::{
     ImportedLayers,
 };
 pub use session::{
-    ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest, FoundExporter, LocalDir,
-    PacketStream, Session, Sessions, SshAgent, SshConnection,
+    ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest,
+    FoundExporter, LocalDir, PacketStream, Session, Sessions, SshAgent, SshConnection,
 };
 pub use source::{ChecksumAlgorithm, ChecksumRequest, GitMeta, HttpMeta, SourceMeta, SourceQuery};
 pub use storage::Storage;

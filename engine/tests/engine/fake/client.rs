@@ -58,7 +58,9 @@ impl Served {
 
     /// A connection on which anything can be said.
     pub(crate) async fn raw(&self) -> UnixStream {
-        UnixStream::connect(&self.socket).await.expect("the socket is there")
+        UnixStream::connect(&self.socket)
+            .await
+            .expect("the socket is there")
     }
 
     pub(crate) async fn stop(mut self) {
