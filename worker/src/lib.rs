@@ -1,5 +1,6 @@
 //! Doing one op on one machine: sources, exec, mounts, snapshots, content, the persisted cache, exporters.
 
+mod alike;
 pub mod cachestore;
 pub mod cgroup;
 pub mod checksum;

@@ -37,6 +37,7 @@ impl StateDir {
         for path in [
             state.layers(),
             state.work(),
+            state.empty(),
             state.cache_mounts(),
             state.local_mirrors(),
             state.repositories(),
@@ -64,6 +65,12 @@ impl StateDir {
     #[must_use]
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
+    }
+
+    /// A directory with nothing in it.
+    #[must_use]
+    pub fn empty(&self) -> PathBuf {
+        self.root.join("empty")
     }
 
     /// Where cache mounts keep their directories.

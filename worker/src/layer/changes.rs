@@ -2,17 +2,16 @@ use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::File,
-    io::{self, BufReader, Read, Write},
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    io::{self, Write},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
-
-use rustix::io::Errno;
 
 use super::{
     LayerError,
     archive::{ArchiveWriter, Header},
 };
+use crate::alike::{CAPABILITY, attribute, capability, is_same};
 use crate::confine::{DirEntry, Kind, Last, Metadata, Root};
 
 /// Writes the archive of a layer: what `changes`, a directory in overlayfs's form, changes of
@@ -218,7 +217,7 @@ impl Walk<'_> {
         let mut file = None;
         if metadata.kind == Kind::File {
             let opened = here.open_read(name)?;
-            header.records = capability(&opened)?;
+            header.records = capability_record(&opened)?;
             file = Some(opened);
         }
         self.parents(path)?;
@@ -332,26 +331,12 @@ fn old_directory(
     }
 }
 
-/// Reads one attribute of an open file or directory; empty when it has none.
-fn attribute(object: impl AsFd, name: &str) -> Result<Vec<u8>, LayerError> {
-    let mut value = vec![0; 256];
-    match rustix::fs::fgetxattr(object, name, &mut value) {
-        Ok(length) => {
-            value.truncate(length);
-            Ok(value)
-        }
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(Vec::new()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-fn capability(file: &File) -> Result<Vec<(String, Vec<u8>)>, LayerError> {
-    const NAME: &str = "security.capability";
-    let value = attribute(file, NAME)?;
+fn capability_record(file: &File) -> Result<Vec<(String, Vec<u8>)>, LayerError> {
+    let value = capability(file)?;
     if value.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(vec![(format!("SCHILY.xattr.{NAME}"), value)])
+    Ok(vec![(format!("SCHILY.xattr.{CAPABILITY}"), value)])
 }
 
 fn is_opaque(directory: &Root) -> Result<bool, LayerError> {
@@ -372,59 +357,4 @@ fn refuse_redirect(directory: &Root, path: &Path) -> Result<(), LayerError> {
         }
     }
     Ok(())
-}
-
-/// Whether an entry is as it was: overlayfs copies whole objects up, also when nothing about
-/// them changes in the end.
-pub(crate) fn is_same(
-    below: &Root,
-    old: &Metadata,
-    here: &Root,
-    name: &Path,
-    new: &Metadata,
-) -> Result<bool, LayerError> {
-    let alike = old.kind == new.kind
-        && old.mode == new.mode
-        && old.owner == new.owner
-        && old.special_device == new.special_device;
-    if !alike {
-        return Ok(false);
-    }
-    if new.is_dir() {
-        return Ok(true);
-    }
-    if old.size != new.size || old.mtime != new.mtime {
-        return Ok(false);
-    }
-    // Equal times prove nothing: unpacking cuts them to the second, and two files that were
-    // written within one tick of the kernel's clock have the same one to the nanosecond.
-    // BuildKit trusts the latter, and drops such a change from the layer.
-    match new.kind {
-        Kind::File => {
-            let (old_file, new_file) = (below.open_read(name)?, here.open_read(name)?);
-            Ok(capability(&old_file)? == capability(&new_file)?
-                && same_content(old_file, new_file, new.size)?)
-        }
-        Kind::Symlink => Ok(below.read_link(name)? == here.read_link(name)?),
-        _ => Ok(true),
-    }
-}
-
-fn same_content(a: File, b: File, size: u64) -> Result<bool, LayerError> {
-    let (mut a, mut b) = (
-        BufReader::with_capacity(1 << 16, a),
-        BufReader::with_capacity(1 << 16, b),
-    );
-    let (mut from_a, mut from_b) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut left = size;
-    while left > 0 {
-        let step = usize::try_from(left.min(1 << 16)).expect("at most 64 KiB");
-        a.read_exact(&mut from_a[..step])?;
-        b.read_exact(&mut from_b[..step])?;
-        if from_a[..step] != from_b[..step] {
-            return Ok(false);
-        }
-        left -= step as u64;
-    }
-    Ok(true)
 }

@@ -35,7 +35,6 @@ mod layers_tests;
 
 pub use apply::{Applied, apply};
 pub use archives::{Existing, LayerArchive, Wanted};
-pub(crate) use changes::is_same;
 pub use changes::write_changes;
 pub use compress::compress;
 pub use compression::Compression;

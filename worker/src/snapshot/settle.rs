@@ -1,8 +1,11 @@
 //! What is done to a layer's directory once nothing changes it any more.
 
-use std::{ffi::OsStr, path::Path};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use crate::confine::{ConfineError, Last, Root, Visit};
+use super::SnapshotError;
+use crate::alike::is_same;
+use crate::confine::{ConfineError, Last, Metadata, Node, Root, Visit};
 
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
@@ -17,36 +20,139 @@ pub(super) struct Settled {
     pub(super) is_opaque: bool,
 }
 
-/// Makes a directory of changes mean the same on top of any state, and says what it
-/// holds.
+/// Makes a directory of changes mean the same on top of any state, and says what it holds.
 ///
-/// Overlayfs marks each new directory as opaque, as a short cut: nothing of that name is below
-/// it. When layers are merged something may be, and it is not this layer's to hide. So the mark
-/// stays only where there was something to hide, which is how BuildKit reads it too.
-pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<Settled, ConfineError> {
-    let mut settled = Settled::default();
+/// * Overlayfs marks each new directory as opaque, as a short cut: nothing of that name is below it. When layers are
+///   merged something may be, and it is not this layer's to hide. So the mark stays only where there was something to
+///   hide, which is how BuildKit reads it too.
+/// * It copies whole objects up, also when nothing about them changes in the end. On another state such a copy would
+///   be a change, so it goes.
+pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<Settled, SnapshotError> {
+    let mut settling = Settling {
+        changes,
+        below,
+        settled: Settled::default(),
+        opaque: None,
+        unchanged: Vec::new(),
+    };
     changes.walk(Path::new("/"), |path, node, metadata| {
-        settled.objects += 1;
+        settling.visit(path, node, metadata)
+    })?;
+    settling.remove_unchanged_directories()?;
+    Ok(settling.settled)
+}
+
+struct Settling<'a> {
+    changes: &'a Root,
+    below: Option<&'a Root>,
+    settled: Settled,
+    /// The outermost opaque directory on the way to where the walk is: nothing below shows through it.
+    opaque: Option<PathBuf>,
+    /// Directories that are as they were, but for what is in them.
+    unchanged: Vec<PathBuf>,
+}
+
+impl Settling<'_> {
+    fn visit(
+        &mut self,
+        path: &Path,
+        node: &Node,
+        metadata: &Metadata,
+    ) -> Result<Visit, SnapshotError> {
+        if self.opaque.as_ref().is_some_and(|it| !path.starts_with(it)) {
+            self.opaque = None;
+        }
+        let is_unchanged = self.is_unchanged(path, node, metadata)?;
+        // Another name of the same file would be a file of its own then.
+        if is_unchanged && !metadata.is_dir() && metadata.links == 1 {
+            self.changes.remove_file(path)?;
+            return Ok(Visit::Skip);
+        }
+        self.settled.objects += 1;
         if metadata.is_file() {
             // A file with several names is counted once.
-            settled.bytes += metadata.size / metadata.links.max(1);
+            self.settled.bytes += metadata.size / metadata.links.max(1);
         }
         if !metadata.is_dir() {
-            return Ok(Visit::Enter);
+            return Ok(Visit::Skip);
+        }
+        if is_unchanged {
+            self.unchanged.push(path.to_owned());
         }
         for name in opaque_marks(node)? {
-            if exists(below, path)? {
-                settled.is_opaque = true;
+            if exists(self.below, path)? {
+                self.settled.is_opaque = true;
+                self.opaque.get_or_insert_with(|| path.to_owned());
             } else {
                 node.remove_xattr(OsStr::new(name))?;
             }
         }
-        Ok::<_, ConfineError>(Visit::Enter)
-    })?;
-    Ok(settled)
+        Ok(Visit::Enter)
+    }
+
+    /// Whether what is below says the same and shows.
+    fn is_unchanged(
+        &self,
+        path: &Path,
+        node: &Node,
+        metadata: &Metadata,
+    ) -> Result<bool, SnapshotError> {
+        let Some(below) = self.below.filter(|_| self.opaque.is_none()) else {
+            return Ok(false);
+        };
+        let Some(old_node) = find(below, path)? else {
+            return Ok(false);
+        };
+        let old = old_node.metadata()?;
+        let alike = old.kind == metadata.kind && old.mtime == metadata.mtime;
+        if !alike || (metadata.is_dir() && !opaque_marks(node)?.is_empty()) {
+            return Ok(false);
+        }
+        let same = is_same(below, &old, self.changes, path, metadata);
+        let same = same.map_err(SnapshotError::io("comparing", path))?;
+        Ok(same && own_attributes(&old_node)? == own_attributes(node)?)
+    }
+
+    /// The innermost first, as far as nothing is in them.
+    fn remove_unchanged_directories(&mut self) -> Result<(), SnapshotError> {
+        for path in self.unchanged.iter().rev() {
+            match self.changes.remove_dir(path) {
+                Ok(()) => self.settled.objects -= 1,
+                Err(error) if is_occupied(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
-fn opaque_marks(node: &crate::confine::Node) -> Result<Vec<&'static str>, ConfineError> {
+fn is_occupied(error: &ConfineError) -> bool {
+    error.io_kind() == Some(std::io::ErrorKind::DirectoryNotEmpty)
+}
+
+/// The object at `path`, no component of which is a link.
+fn find(root: &Root, path: &Path) -> Result<Option<Node>, ConfineError> {
+    use rustix::io::Errno;
+    let nothing =
+        [Errno::NOENT, Errno::NOTDIR, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
+    match root.resolve_without_links(path) {
+        Ok(node) => Ok(Some(node)),
+        Err(error) if nothing.contains(&error.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All attributes but those that overlayfs notes for itself.
+fn own_attributes(node: &Node) -> Result<Vec<(OsString, Vec<u8>)>, ConfineError> {
+    let mut all = node.xattrs()?;
+    all.retain(|(name, _)| {
+        let name = name.to_string_lossy();
+        !(name.starts_with("trusted.overlay.") || name.starts_with("user.overlay."))
+    });
+    Ok(all)
+}
+
+fn opaque_marks(node: &Node) -> Result<Vec<&'static str>, ConfineError> {
     let xattrs = node.xattrs()?;
     let mut marks = OPAQUE.to_vec();
     marks.retain(|mark| xattrs.iter().any(|(name, _)| name == mark));

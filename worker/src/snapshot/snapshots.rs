@@ -31,6 +31,8 @@ struct Inner {
     layers: PathBuf,
     work: PathBuf,
     mount_layers: usize,
+    /// A directory with nothing in it.
+    empty: PathBuf,
     views: Mutex<HashMap<ResultId, Weak<Shared>>>,
     flusher: Flusher,
 }
@@ -56,6 +58,7 @@ impl Snapshots {
                 layers: state.layers(),
                 work: state.work(),
                 mount_layers: limits.mount_layers,
+                empty: state.empty(),
                 views: Mutex::default(),
                 flusher: Flusher::new(durability),
             }),
@@ -213,6 +216,12 @@ impl Snapshots {
                 });
             }
             dirs.push(self.layer_dir(layer));
+        }
+        // A layer that was made on others may delete what they have, and says so by files that nobody must see.
+        if let [only] = info.layers.as_slice()
+            && self.inner.meta.layer(only)?.parent != Some(ResultId::scratch())
+        {
+            dirs.push(self.inner.empty.clone());
         }
         Stack::new(dirs, self.inner.mount_layers)
     }

@@ -280,6 +280,41 @@ fn a_directory_that_replaced_another_still_hides_it() {
 }
 
 #[test]
+fn what_was_only_copied_up_is_no_part_of_a_layer() {
+    use crate::confine::Last;
+    let fixture = Fixture::new();
+    let writer = fixture.snapshots.writer(&scratch()).unwrap();
+    let root = writer.root().unwrap();
+    root.mkdir_all(Path::new("etc/deep"), 0o755, None).unwrap();
+    put(&root, "etc/same", "1");
+    put(&root, "etc/other", "1");
+    drop(root);
+    let below = writer.commit("below").unwrap();
+    let writer = fixture.snapshots.writer(&below).unwrap();
+    let root = writer.root().unwrap();
+    for path in ["etc/same", "etc/deep"] {
+        // Setting a mode copies the object up, also when it is the mode that it has.
+        let node = root.resolve(Path::new(path), Last::NoFollow).unwrap();
+        node.set_mode(node.metadata().unwrap().mode).unwrap();
+    }
+    let node = root
+        .resolve(Path::new("etc/other"), Last::NoFollow)
+        .unwrap();
+    node.set_mode(0o600).unwrap();
+    drop((root, node));
+    let above = writer.commit("above").unwrap();
+    let meta = fixture.snapshots.meta();
+    let layer = meta.result(&above).unwrap().layers.pop().unwrap();
+    let dir = fixture.snapshots.layer_dir(&layer).join("etc");
+    let names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["other"]);
+    assert_eq!(fixture.read(&above, "etc/same").as_deref(), Some("1"));
+}
+
+#[test]
 fn a_chain_that_one_mount_does_not_take_is_seen_whole_through_two() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {

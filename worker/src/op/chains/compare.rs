@@ -6,10 +6,11 @@ use cooper_core::model::ResultId;
 use super::ChainError;
 use super::explicit::discard;
 use super::object::{copy, copy_metadata, find, link_or_copy, whiteout};
+use crate::alike::is_same;
 use crate::clock::now_ns;
 use crate::confine::{Last, Metadata, Node, Root, Visit};
 use crate::fileop::Stop;
-use crate::layer::is_same;
+use crate::layer::LayerError;
 use crate::meta::{LayerId, LayerInfo};
 use crate::snapshot::{Snapshots, View};
 
@@ -114,7 +115,9 @@ impl Comparison<'_> {
         }
         let old = self.old(path)?;
         let is_unchanged = match (&old, &self.lower) {
-            (Some(old), Some(lower)) => is_same(lower, old, upper, path, metadata)?,
+            (Some(old), Some(lower)) => {
+                is_same(lower, old, upper, path, metadata).map_err(LayerError::from)?
+            }
             _ => false,
         };
         if !metadata.is_dir() {

@@ -201,6 +201,22 @@ fn the_difference_to_nothing_deletes_what_there_was_and_nothing_else() {
 }
 
 #[test]
+fn what_a_difference_deletes_is_not_there_when_it_is_looked_at_alone() {
+    let fixture = Fixture::new();
+    let a = fixture.step(&scratch(), |root| {
+        put(root, "d/gone", "1");
+        put(root, "d/kept", "1");
+    });
+    let b = fixture.step(&a, |root| {
+        root.remove_file(Path::new("d/gone")).unwrap();
+        put(root, "new", "2");
+    });
+    assert_eq!(fixture.names(&fixture.diff(&a, &b)), ["d", "new"]);
+    let c = fixture.file(&scratch(), "other", "3");
+    assert_eq!(fixture.names(&fixture.diff(&a, &c)), ["other"]);
+}
+
+#[test]
 fn a_compared_state_shares_its_files_with_the_layers_that_it_comes_from() {
     use std::os::unix::fs::MetadataExt;
     let fixture = Fixture::new();

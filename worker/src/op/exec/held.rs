@@ -57,7 +57,8 @@ impl ExecOps {
 }
 
 /// `PATH` of programs for Windows that have none.
-const WINDOWS_PATH: &str = r"c:\Windows\System32;c:\Windows";
+const WINDOWS_PATH: &str =
+    r"c:\Windows\System32;c:\Windows;C:\Windows\System32\WindowsPowerShell\v1.0";
 
 /// A container that is held open.
 struct Held {
