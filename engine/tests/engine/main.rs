@@ -3,6 +3,7 @@
 mod fake;
 
 mod builds;
+mod caches;
 mod hostile;
 mod sharing;
 

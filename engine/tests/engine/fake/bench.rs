@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cooper_core::model::JobId;
-use cooper_core::ports::{Exporter, Frontend};
+use cooper_core::ports::{CacheExporter, CacheImporter, Exporter, Frontend};
 use cooper_engine::job::{Build, SolveSpec};
 use cooper_engine::progress::StatusStream;
 use cooper_engine::session::SessionRegistry;
@@ -18,6 +18,7 @@ use super::blobs::FakeBlobs;
 use super::cache::FakeCache;
 use super::containers::NoContainers;
 use super::files::FakeFiles;
+use super::remote::FakeRemote;
 use super::storage::FakeStorage;
 use super::worker::FakeWorker;
 
@@ -27,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) frontends: Vec<Arc<dyn Frontend>>,
     pub(crate) exporters: Vec<Arc<dyn Exporter>>,
     pub(crate) limits: Limits,
+    /// Where caches are kept.
+    pub(crate) remote: Option<Arc<FakeRemote>>,
     /// A folder that outlives the bench.
     pub(crate) state: Option<PathBuf>,
 }
@@ -45,6 +48,10 @@ impl Bench {
         let sessions = SessionRegistry::new(Duration::from_secs(5));
         let worker = FakeWorker::new(sessions.clone());
         let files = Arc::new(FakeFiles::default());
+        let remote = setup.remote.into_iter();
+        let remote = remote.inspect(|remote| remote.attach(&worker));
+        let remote: Vec<_> = remote.collect();
+        let remote = remote.into_iter();
         let ticks = AtomicU64::new(1);
         let engine = Engine::new(EngineParts {
             worker: Arc::<FakeWorker>::clone(&worker),
@@ -55,8 +62,11 @@ impl Bench {
             containers: Arc::new(NoContainers),
             frontends: setup.frontends,
             frontend_images: FrontendImages::default(),
-            cache_importers: Vec::new(),
-            cache_exporters: Vec::new(),
+            cache_importers: remote
+                .clone()
+                .map(|it| it as Arc<dyn CacheImporter>)
+                .collect(),
+            cache_exporters: remote.map(|it| it as Arc<dyn CacheExporter>).collect(),
             exporters: setup.exporters,
             sessions,
             // Each look at the clock is a second later.

@@ -9,6 +9,7 @@ mod exporter;
 mod files;
 mod frontend;
 mod llb;
+mod remote;
 mod storage;
 mod worker;
 
@@ -17,4 +18,5 @@ pub(crate) use client::{Client, PATIENCE, Served};
 pub(crate) use exporter::FakeExporter;
 pub(crate) use frontend::FakeFrontend;
 pub(crate) use llb::Llb;
+pub(crate) use remote::FakeRemote;
 pub(crate) use worker::Script;
