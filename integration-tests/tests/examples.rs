@@ -116,6 +116,46 @@ fn quickstart_builds_and_then_comes_from_the_cache() -> Result<()> {
 }
 
 #[test]
+fn quickstart_gives_the_same_image_on_any_state_folder() -> Result<()> {
+    let mut archives = Vec::new();
+    for _ in 0..2 {
+        let sandbox = Sandbox::new()?;
+        let folder = example(&sandbox, "quickstart")?;
+        let archive = sandbox.path("image.tar");
+        let output = format!("type=oci,rewrite-timestamp=true,dest={}", path(&archive));
+        let epoch = "SOURCE_DATE_EPOCH=1700000000";
+        quickstart(
+            &sandbox,
+            &folder,
+            &["--build-arg", epoch, "--output", &output],
+        )?;
+        archives.push(fs::read(&archive)?);
+    }
+    assert!(archives[0] == archives[1], "two builds gave two images");
+    Ok(())
+}
+
+#[test]
+fn quickstart_comes_from_a_cache_that_another_state_folder_wrote() -> Result<()> {
+    let (writer, reader) = (Sandbox::new()?, Sandbox::new()?);
+    let folder = example(&writer, "quickstart")?;
+    let cache = writer.path("cache");
+    let to = format!("type=local,mode=max,dest={}", path(&cache));
+    quickstart(&writer, &folder, &["--cache-to", &to])?;
+    let out = reader.path("out");
+    let from = format!("type=local,src={}", path(&cache));
+    let read = quickstart(
+        &reader,
+        &folder,
+        &["--cache-from", &from, "--output", path(&out)],
+    )?;
+    assert_eq!(ran(&read), [] as [String; 0], "some steps ran:\n{read}");
+    let sum = fs::read_to_string(out.join("site/sum.txt"))?;
+    assert_eq!(sum.trim(), "the numbers up to 20 add up to 210");
+    Ok(())
+}
+
+#[test]
 fn quickstart_reruns_only_what_a_change_touches() -> Result<()> {
     let sandbox = Sandbox::new()?;
     let folder = example(&sandbox, "quickstart")?;

@@ -21,6 +21,10 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
         .definition
         .as_ref()
         .is_some_and(|d| !d.def.is_empty());
+    let attributes_epoch = request
+        .frontend_attrs
+        .get("build-arg:SOURCE_DATE_EPOCH")
+        .cloned();
     let frontend_request = FrontendRequest {
         options: request.frontend_attrs,
         inputs: request.frontend_inputs,
@@ -54,6 +58,14 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
             kind: request.exporter_deprecated,
             attributes: request.exporter_attrs_deprecated,
         });
+    }
+    // Exporters of a graph are told of the argument too, which goes to no frontend then (parity sheet A4).
+    let epoch = attributes_epoch.filter(|text| text.is_empty() || text.parse::<i64>().is_ok());
+    if let Some(epoch) = epoch {
+        for exporter in &mut exporters {
+            let attribute = exporter.attributes.entry("source-date-epoch".to_owned());
+            attribute.or_insert_with(|| epoch.clone());
+        }
     }
     let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
     let sessions = Some(request.session).filter(|id| !id.is_empty());

@@ -47,7 +47,7 @@ impl ImageAttributes {
                 read.one(key, value)?;
             }
         }
-        read.check()?;
+        read.check();
         Ok(read)
     }
 
@@ -84,12 +84,7 @@ impl ImageAttributes {
         Ok(())
     }
 
-    fn check(&mut self) -> Result<(), Failure> {
-        if self.compression == Compression::Zstd && self.oci_types == Some(false) {
-            return Err(invalid(
-                "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"",
-            ));
-        }
+    fn check(&mut self) {
         // As BuildKit, a level that the compression does not have is the nearest that it has.
         let levels = match self.compression {
             Compression::Zstd => 1..=22,
@@ -97,7 +92,6 @@ impl ImageAttributes {
         };
         let level = self.compression_level;
         self.compression_level = level.map(|level| level.clamp(*levels.start(), *levels.end()));
-        Ok(())
     }
 
     /// Whether documents and layers get the media types of OCI.
@@ -212,6 +206,5 @@ mod tests {
                 .trim_start_matches("annotation-");
             assert!(error.contains(word), "{error}");
         }
-        assert!(read(&[("compression", "zstd"), ("oci-mediatypes", "false")]).is_err());
     }
 }

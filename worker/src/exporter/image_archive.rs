@@ -32,6 +32,8 @@ use crate::{
 };
 
 const OWN: &[&str] = &["tar"];
+/// How a refusal of gRPC says that what is sent is there already.
+const EXISTS: &str = "code = AlreadyExists";
 /// The client's content store that takes an image that is no archive (parity sheet D).
 const STORE: &str = "export";
 const CREATED: &str = "org.opencontainers.image.created";
@@ -121,8 +123,11 @@ impl ArchiveExporter {
         }
         let sink = self.target(request, &response).await?;
         let files = self.files(&written, &names)?;
-        send(self.images.content(), files, sink, events).await?;
-        Ok(response)
+        match send(self.images.content(), files, sink, events).await {
+            // A client that has the archive says so and takes no more of it.
+            Err(failure) if failure.message.contains(EXISTS) => Ok(response),
+            sent => sent.map(|()| response),
+        }
     }
 
     async fn target(

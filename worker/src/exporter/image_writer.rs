@@ -24,6 +24,9 @@ use crate::{
     source::layer_failure,
 };
 
+/// Annotation of a layer that has no times after an epoch.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
+
 /// Whether layers of images that are still only in their registry are brought here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absent {
@@ -282,8 +285,11 @@ impl ImageWriter<'_> {
             tokio::task::spawn_blocking(move || layers.rewritten(&from, epoch, wanted)).await;
         let made = made.unwrap_or_else(|error| Err(LayerError::Io(std::io::Error::other(error))));
         let (diff_id, blob) = made.map_err(layer_failure)?;
+        let mut descriptor = self.descriptor(&blob, None);
+        let annotations = &mut descriptor.annotations;
+        annotations.insert(REWRITTEN.to_owned(), epoch.to_string());
         Ok(WrittenLayer {
-            descriptor: self.descriptor(&blob, None),
+            descriptor,
             facts: LayerFacts {
                 diff_id,
                 ..layer.facts
@@ -306,6 +312,11 @@ impl ImageWriter<'_> {
             self.attributes.prefer_nondistributable,
         );
         let mut descriptor = Descriptor::new(kind, blob.digest.clone(), blob.size);
+        if let Some(origin) = origin
+            && media_type::is_nondistributable_layer(&descriptor.media_type)
+        {
+            descriptor.urls.clone_from(&origin.urls);
+        }
         if let Some(origin) = origin.filter(|_| oci) {
             descriptor.annotations = origin
                 .annotations

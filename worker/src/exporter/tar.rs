@@ -192,10 +192,10 @@ fn add(
             .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.clone()))
             .collect(),
     };
+    // Sockets travel as files; there is nothing to read in them.
+    let is_file = |node: &Node| node.metadata().is_ok_and(|found| found.kind == Kind::File);
     match node {
-        Some(node) if flag == b'0' && kind == Kind::File => {
-            archive.file(&header, node.open_read()?)
-        }
+        Some(node) if flag == b'0' && is_file(node) => archive.file(&header, node.open_read()?),
         _ => archive.entry(&Header { size: 0, ..header }),
     }
 }

@@ -157,6 +157,7 @@ impl Layers {
             blob: blob.clone(),
             source: String::new(),
             annotations: std::collections::BTreeMap::new(),
+            urls: Vec::new(),
         };
         let layer = self.declare(origin, diff_id)?;
         self.unpack_declared(&layer)?;

@@ -96,6 +96,7 @@ fn origin(blob: &LayerBlob) -> LayerOrigin {
         blob: blob.clone(),
         source: String::from("registry.example/x"),
         annotations: BTreeMap::new(),
+        urls: Vec::new(),
     }
 }
 

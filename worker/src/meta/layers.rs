@@ -78,6 +78,8 @@ pub struct LayerOrigin {
     pub source: String,
     /// The descriptor's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Where else its bytes may be had, for a layer that registries do not keep.
+    pub urls: Vec<String>,
 }
 
 /// An archive of a layer in the content store, or in a registry.
@@ -121,6 +123,7 @@ impl LayerInfo {
                 },
                 source: it.source,
                 annotations: it.annotations,
+                urls: it.urls,
             })
         });
         Ok(Self {
@@ -151,6 +154,7 @@ impl LayerInfo {
                 size: it.blob.size,
                 source: it.source.clone(),
                 annotations: it.annotations.clone(),
+                urls: it.urls.clone(),
             }),
             form: self.form,
             implied: self.implied.clone(),

@@ -89,6 +89,8 @@ pub(super) struct OriginRecord {
     pub(super) source: String,
     #[serde(default)]
     pub(super) annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) urls: Vec<String>,
 }
 
 /// One compressed form of a layer.

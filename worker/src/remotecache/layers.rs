@@ -67,6 +67,7 @@ impl ImportedLayers for CacheLayers {
                 },
                 source: self.source.clone(),
                 annotations: descriptor.annotations.clone(),
+                urls: descriptor.urls.clone(),
             };
             let annotation = |key| descriptor.annotations.get(key);
             let created = annotation(CREATED).and_then(|time| nanoseconds(time));

@@ -293,6 +293,7 @@ impl ImageSource {
             },
             source: source.to_owned(),
             annotations: descriptor.annotations.clone(),
+            urls: descriptor.urls.clone(),
         };
         self.layers.declare(origin, diff_id).map_err(layer_failure)
     }

@@ -148,6 +148,7 @@ impl Scheduler {
             return Err(Bug::at(edge.node, "it is done and still waits"));
         }
         output.asked = None;
+        output.missed = None;
         output.plan = Vec::new();
         output.slow_wants = Vec::new();
         let requests = std::mem::take(&mut output.requests);

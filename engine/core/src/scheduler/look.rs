@@ -165,10 +165,16 @@ impl Scheduler {
             Ok(answer) if answer.matches() => self.key_matched(edge, stage, &answer)?,
             Ok(answer) => {
                 self.output_mut(edge)?.miss = MissReason::of(&answer);
-                if stage == Stage::Fast {
-                    self.plan_slow_keys(edge, &answer)?;
-                } else {
-                    self.go_on_without_key(edge, stage)?;
+                match stage {
+                    Stage::Fast => self.plan_slow_keys(edge, answer)?,
+                    Stage::Slow => {
+                        let output = self.output_mut(edge)?;
+                        output.missed = output.missed.take().map(|_| answer);
+                        self.go_on_without_key(edge, stage)?;
+                    }
+                    Stage::Full => {
+                        self.go_on_without_key(edge, stage)?;
+                    }
                 }
             }
             Err(_) => {
@@ -194,6 +200,7 @@ impl Scheduler {
         output.keys.sort();
         output.keys.dedup();
         output.miss = None;
+        output.missed = None;
         if stage != Stage::Fast {
             self.learn_links(edge)?;
         }
@@ -230,8 +237,9 @@ impl Scheduler {
     /// Decides after a first miss whether slow keys could match, and which.
     ///
     /// They cannot when no record has the op, or when some input's keys lead to no record of it and the input has no
-    /// further keys. An input whose keys do lead there is left alone.
-    fn plan_slow_keys(&mut self, edge: EdgeId, answer: &LookupAnswer) -> Step {
+    /// further keys. An input whose keys do lead there is left alone. Inputs that can tell more keys without being
+    /// built are asked for those first; contents come only when these do not match.
+    fn plan_slow_keys(&mut self, edge: EdgeId, answer: LookupAnswer) -> Step {
         let node = self.node(edge.node)?;
         let source_has_more =
             node.inputs.is_empty() && node.maps.last().is_some_and(|map| map.more);
@@ -240,27 +248,51 @@ impl Scheduler {
             self.output_mut(edge)?.next_map = next_map;
             return self.set_phase(edge, Phase::Waiting(Stage::Fast));
         }
-        let all_known = answer.inputs_known.iter().all(|known| *known);
-        let (mut wants, mut plan, mut hopeless) = (Vec::new(), Vec::new(), !answer.op_known);
+        let (mut wants, mut hopeless) = (Vec::new(), !answer.op_known);
         for (input, input_edge) in node.inputs.iter().enumerate() {
             let known = answer.inputs_known.get(input).copied().unwrap_or(false);
-            let rule = node.maps.first().and_then(|map| map.inputs.get(input));
-            let has_content = rule.is_some_and(|rule| rule.content.is_some());
-            let state = self.output(*input_edge)?;
-            let may_tell_more =
-                state.level < Level::SlowKeys && !state.keys.iter().any(|key| key.lasting);
+            let may_tell_more = self.may_tell_more(*input_edge)?;
+            hopeless |= !known && !may_tell_more && !self.has_content(edge.node, input)?;
+            wants.push(match !known && may_tell_more {
+                true => Level::SlowKeys,
+                false => Level::Nothing,
+            });
+        }
+        if hopeless {
+            self.settle_keys(edge)?;
+            return Ok(());
+        }
+        if wants.iter().all(|want| *want == Level::Nothing) {
+            return self.plan_contents(edge, &answer);
+        }
+        let output = self.output_mut(edge)?;
+        output.slow_wants = wants;
+        output.plan = Vec::new();
+        output.missed = Some(answer);
+        self.set_phase(edge, Phase::Known(Stage::Fast))?;
+        self.raise(edge, Level::FastKeys)
+    }
+
+    /// Decides, when no key of the inputs' states matched, whether contents of inputs could, and of which.
+    fn plan_contents(&mut self, edge: EdgeId, answer: &LookupAnswer) -> Step {
+        let node = self.node(edge.node)?;
+        let all_known = answer.inputs_known.iter().all(|known| *known);
+        let (mut wants, mut plan, mut hopeless) = (Vec::new(), Vec::new(), !answer.op_known);
+        for input in 0..node.inputs.len() {
+            let known = answer.inputs_known.get(input).copied().unwrap_or(false);
+            let has_content = self.has_content(edge.node, input)?;
             let want = if known && !(all_known && has_content) {
                 Level::Nothing
             } else if has_content {
                 plan.push(input);
                 Level::Result
             } else {
-                hopeless |= !may_tell_more;
-                Level::SlowKeys
+                hopeless = true;
+                Level::Nothing
             };
             wants.push(want);
         }
-        hopeless |= wants.iter().all(|want| *want == Level::Nothing);
+        hopeless |= plan.is_empty();
         if hopeless {
             self.settle_keys(edge)?;
             return Ok(());
@@ -272,10 +304,30 @@ impl Scheduler {
         self.raise(edge, Level::FastKeys)
     }
 
+    /// Whether an edge may learn further keys without being built.
+    fn may_tell_more(&self, edge: EdgeId) -> Step<bool> {
+        let state = self.output(edge)?;
+        Ok(state.level < Level::SlowKeys && !state.keys.iter().any(|key| key.lasting))
+    }
+
+    /// Whether an input's contents can be a key.
+    fn has_content(&self, id: NodeId, input: usize) -> Step<bool> {
+        let maps = &self.node(id)?.maps;
+        let rule = maps.first().and_then(|map| map.inputs.get(input));
+        Ok(rule.is_some_and(|rule| rule.content.is_some()))
+    }
+
     /// No key matched at this stage.
     pub(super) fn go_on_without_key(&mut self, edge: EdgeId, stage: Stage) -> Step<bool> {
         match stage {
-            Stage::Fast | Stage::Slow => self.settle_keys(edge),
+            Stage::Fast => self.settle_keys(edge),
+            Stage::Slow => match self.output_mut(edge)?.missed.take() {
+                Some(answer) => {
+                    self.plan_contents(edge, &answer)?;
+                    Ok(true)
+                }
+                None => self.settle_keys(edge),
+            },
             Stage::Full => {
                 self.set_phase(edge, Phase::Running)?;
                 Ok(true)

@@ -10,7 +10,7 @@ use super::state::{Level, Phase};
 use crate::cachekey::MissReason;
 use crate::graph::Vertex;
 use crate::model::{CacheKeyId, CacheMap, Pin, RequestId, ResultId, TaskId};
-use crate::ports::{InputKey, KeyQuery};
+use crate::ports::{InputKey, KeyQuery, LookupAnswer};
 
 /// A vertex in the scheduler. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,6 +200,8 @@ pub(super) struct Output {
     pub(super) slow_wants: Vec<Level>,
     /// The last question put to the store.
     pub(super) asked: Option<KeyQuery>,
+    /// What it answered when no key matched, as long as contents of inputs may still match.
+    pub(super) missed: Option<LookupAnswer>,
     pub(super) miss: Option<MissReason>,
     /// Whether it waits to be looked at.
     pub(super) queued: bool,
@@ -220,6 +222,7 @@ impl Output {
             plan: Vec::new(),
             slow_wants: Vec::new(),
             asked: None,
+            missed: None,
             miss: None,
             queued: false,
         }
