@@ -18,6 +18,7 @@ pub mod filters;
 pub mod graph;
 pub mod model;
 pub mod patterns;
+pub mod policy;
 pub mod ports;
 pub mod remotecache;
 pub mod scheduler;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::graph::Graph;
 use cooper_core::model::{Failure, ResultId, SessionId, Warning};
+use cooper_core::policy::Rules;
 use cooper_core::ports::{
     Bridge, FileStat, FrontendRequest, FrontendResult, ImageQuery, ReadFileRequest, RefId,
     ResolvedImage, SourceMeta, SourceQuery,
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::images::Images;
+use super::policy;
 use super::references::{Reference, References};
 use super::sources;
 use crate::engine::Parts;
@@ -114,11 +116,14 @@ impl BuildBridge {
             .read_dir(&result, path, include_pattern, &self.job.sessions)
             .await
     }
-}
 
-#[async_trait]
-impl Bridge for BuildBridge {
-    async fn solve(&self, definition: pb::Definition) -> Result<RefId, Failure> {
+    /// Adds a definition to the build under further rules about its sources, and names its result.
+    pub(crate) async fn solve_under(
+        &self,
+        definition: pb::Definition,
+        rules: &Rules,
+    ) -> Result<RefId, Failure> {
+        let definition = Box::pin(policy::govern(self, definition, rules)).await?;
         let graph = Graph::load(&definition, &self.parts.limits.graph)?;
         self.job.entitlements.check(&graph)?;
         let uncached = uncached_mounts(&graph);
@@ -134,10 +139,36 @@ impl Bridge for BuildBridge {
             .add(reference, self.parts.limits.refs_per_build)
     }
 
+    /// Finds an image under further rules about sources.
+    pub(crate) async fn resolve_image_under(
+        &self,
+        query: ImageQuery,
+        rules: &Rules,
+    ) -> Result<ResolvedImage, Failure> {
+        let query = Box::pin(policy::govern_image(self, query, rules)).await?;
+        self.look_up_image(query).await
+    }
+
+    /// Finds an image, whatever the rules say.
+    pub(super) async fn look_up_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure> {
+        self.images.resolve(&self.parts, &self.job, query).await
+    }
+
+    /// Finds out what a source is, whatever the rules say.
+    pub(super) async fn look_up_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure> {
+        sources::resolve(&self.parts, &self.job, query).await
+    }
+}
+
+#[async_trait]
+impl Bridge for BuildBridge {
+    async fn solve(&self, definition: pb::Definition) -> Result<RefId, Failure> {
+        self.solve_under(definition, &Rules::default()).await
+    }
+
     async fn evaluate(&self, result: &RefId) -> Result<(), Failure> {
         self.result(result).await.map(drop)
     }
-
     async fn read_file(
         &self,
         result: &RefId,
@@ -163,11 +194,14 @@ impl Bridge for BuildBridge {
     }
 
     async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure> {
-        self.images.resolve(&self.parts, &self.job, query).await
+        self.resolve_image_under(query, &Rules::default()).await
     }
 
     async fn resolve_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure> {
-        sources::resolve(&self.parts, &self.job, query).await
+        let (source, platform) = (query.source.clone(), query.platform.clone());
+        let governed = policy::govern_source(self, source, platform, &Rules::default()).await?;
+        let source = governed.unwrap_or_else(|| query.source.clone());
+        self.look_up_source(SourceQuery { source, ..query }).await
     }
 
     async fn ask(

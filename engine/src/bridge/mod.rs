@@ -3,7 +3,9 @@
 mod build;
 mod containers;
 mod images;
+mod policy;
 mod references;
+pub(crate) mod source_meta;
 mod sources;
 
 pub(crate) use build::BuildBridge;

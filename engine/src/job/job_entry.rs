@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, JobId, SessionId};
+use cooper_core::policy::Rules;
 use cooper_core::ports::{FrontendRequest, FrontendResult};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -21,6 +22,10 @@ pub(crate) struct Job {
     pub(crate) sessions: Vec<SessionId>,
     /// The caches that it imports.
     pub(crate) cache_imports: Vec<CacheSpec>,
+    /// Rules about the sources that it uses.
+    pub(crate) source_rules: Rules,
+    /// The session that decides about them as well.
+    pub(crate) policy_session: Option<SessionId>,
     /// What it may do.
     pub(crate) entitlements: Entitlements,
     /// Completes when it is to stop.

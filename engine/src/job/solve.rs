@@ -63,6 +63,8 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         log: Arc::clone(&log),
         sessions: spec.sessions.clone(),
         cache_imports: spec.cache_imports.clone(),
+        source_rules: spec.source_rules.clone(),
+        policy_session: spec.policy_session.clone(),
         entitlements,
         cancel: parts.stopping.child_token(),
         gateway,

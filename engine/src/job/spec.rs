@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use cooper_core::model::{JobId, SessionId};
+use cooper_core::policy::Rules;
 use cooper_core::ports::FrontendRequest;
 use cooper_proto::pb;
 
@@ -24,6 +25,10 @@ pub struct SolveSpec {
     pub entitlements: Vec<String>,
     /// Steps that may run at the same time, below the engine's own limit for a build.
     pub steps: Option<NonZeroUsize>,
+    /// Rules about the sources that it uses.
+    pub source_rules: Rules,
+    /// The session that decides about them as well.
+    pub policy_session: Option<SessionId>,
     /// Whether the build stays out of the history.
     pub internal: bool,
     /// Whether the client is asked for further exporters once there are results.
@@ -79,6 +84,8 @@ impl SolveSpec {
             sessions: Vec::new(),
             entitlements: Vec::new(),
             steps: None,
+            source_rules: Rules::default(),
+            policy_session: None,
             internal: false,
             session_exporter: false,
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cooper_core::model::{Failure, FailureKind, JobId, SessionId};
+use cooper_core::policy::Rules;
 use cooper_core::ports::FrontendRequest;
 use cooper_proto::control::{CacheOptions, CacheOptionsEntry, SolveRequest};
 
@@ -78,15 +79,14 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
         sessions: sessions.map(SessionId).into_iter().collect(),
         entitlements: request.entitlements,
         steps: None,
+        source_rules: Rules::read(request.source_policy.into_iter().collect())?,
+        policy_session: Some(SessionId(request.source_policy_session)).filter(|id| !id.0.is_empty()),
         internal: request.internal,
         session_exporter: request.enable_session_exporter,
     })
 }
 
 fn refuse_unbuilt(request: &SolveRequest) -> Result<(), Failure> {
-    if request.source_policy.is_some() || !request.source_policy_session.is_empty() {
-        return Err(Failure::unsupported("a source policy"));
-    }
     if request.proxy_network {
         return Err(Failure::unsupported("the recording proxy (ProxyNetwork)"));
     }

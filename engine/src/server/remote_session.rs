@@ -14,6 +14,8 @@ use cooper_core::ports::{
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::CredentialsRequest;
 use cooper_proto::filesync::auth_client::AuthClient;
+use cooper_proto::policy_session::policy_verifier_client::PolicyVerifierClient;
+use cooper_proto::policy_session::{CheckPolicyRequest, CheckPolicyResponse};
 use cooper_proto::secrets::GetSecretRequest;
 use cooper_proto::secrets::secrets_client::SecretsClient;
 use cooper_proto::session_exporter::exporter_client::ExporterClient;
@@ -240,6 +242,19 @@ impl Session for RemoteSession {
             Err(status) if has_nothing(&status) => Ok(()),
             Err(status) => Err(failure_from_status(&status)),
         }
+    }
+
+    async fn check_policy(
+        &self,
+        request: CheckPolicyRequest,
+    ) -> Result<CheckPolicyResponse, Failure> {
+        let mut client = PolicyVerifierClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let answer = client.check_policy(request).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| failure_from_status(&status))
     }
 
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure> {

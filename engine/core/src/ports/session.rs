@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_proto::fsutil;
+use cooper_proto::policy_session::{CheckPolicyRequest, CheckPolicyResponse};
 
 use super::{ClientContent, RefId};
 use crate::model::{Failure, FailureKind, SessionId};
@@ -106,6 +107,18 @@ pub trait Session: Send + Sync {
     async fn finalize_export(&self, response: &BTreeMap<String, String>) -> Result<(), Failure> {
         let _ = response;
         Ok(())
+    }
+
+    /// Asks the client to decide about a source (parity sheet C4, policy session).
+    ///
+    /// # Errors
+    /// `Unsupported`, as here, for a client that decides nothing.
+    async fn check_policy(
+        &self,
+        request: CheckPolicyRequest,
+    ) -> Result<CheckPolicyResponse, Failure> {
+        let _ = request;
+        Err(Failure::unsupported("deciding about sources in this client"))
     }
 
     /// Opens the place that an export goes to.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange, Warning};
-use cooper_core::ports::{FrontendPart, FrontendResult, ImageQuery, RefId, ResolveMode};
+use cooper_core::ports::{FrontendPart, FrontendResult, ImageQuery, RefId};
 use cooper_proto::frontend::{
     FileRange, Ref, RefMap, RefMapDeprecated, ResolveImageConfigRequest, Result as WireResult,
     SolveRequest, WarnRequest, result,
@@ -13,6 +13,7 @@ use cooper_proto::frontend::{
 use cooper_proto::pb;
 
 use crate::bridge::BuildBridge;
+use crate::bridge::source_meta::resolve_mode;
 
 /// A frontend's result as the caller of `Solve` understands it.
 pub(super) fn result_to_wire(
@@ -109,9 +110,6 @@ pub(super) fn result_from_wire(
 
 /// The image that `ResolveImageConfig` asks for.
 pub(super) fn image_query(request: ResolveImageConfigRequest) -> Result<ImageQuery, Failure> {
-    if !request.source_policies.is_empty() {
-        return Err(Failure::unsupported("a source policy"));
-    }
     let oci_layout_store = match request.resolver_type {
         0 => None,
         1 => Some(request.store_id),
@@ -124,16 +122,6 @@ pub(super) fn image_query(request: ResolveImageConfigRequest) -> Result<ImageQue
         log_name: request.log_name,
         oci_layout_store,
     })
-}
-
-/// A way to look for images by its name on the wire.
-pub(super) fn resolve_mode(mode: &str) -> Result<ResolveMode, Failure> {
-    match mode {
-        "" | "default" => Ok(ResolveMode::Default),
-        "pull" => Ok(ResolveMode::ForcePull),
-        "local" => Ok(ResolveMode::PreferLocal),
-        other => Err(invalid(&format!("unknown resolve mode {other:?}"))),
-    }
 }
 
 /// A part of a file.

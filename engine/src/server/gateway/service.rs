@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use cooper_core::graph::CAPABILITIES;
 use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::policy::Rules;
 use cooper_core::ports::{Bridge, FrontendPart, FrontendRequest, FrontendResult, RefId};
 use cooper_proto::apicaps::ApiCap;
 use cooper_proto::frontend::llb_bridge_server::LlbBridge;
@@ -17,7 +18,8 @@ use futures::stream::BoxStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{convert, exec, source_meta};
+use super::{convert, exec};
+use crate::bridge::source_meta;
 use crate::Engine;
 use crate::bridge::BuildBridge;
 use crate::engine::Parts;
@@ -135,9 +137,7 @@ impl GatewayService {
                 "importing a cache (type {kind}) that the build's own request does not name"
             )));
         }
-        if !request.source_policies.is_empty() {
-            return Err(Failure::unsupported("a source policy"));
-        }
+        let rules = Rules::read(request.source_policies.clone())?;
         if request.r#final {
             return Err(Failure::unsupported(
                 "the old way to return (Solve with Final)",
@@ -151,7 +151,7 @@ impl GatewayService {
                     "a request has a definition or a frontend, not both",
                 ));
             }
-            (Some(definition), _) => plain(Some(bridge.solve(definition).await?)),
+            (Some(definition), _) => plain(Some(bridge.solve_under(definition, &rules).await?)),
             (None, "") => plain(None),
             (None, name) => {
                 let asked = FrontendRequest {

@@ -1,8 +1,9 @@
 //! `ResolveSourceMeta` in the engine's words and back.
 
-use cooper_core::model::Failure;
+use cooper_core::model::{Failure, FailureKind};
+use cooper_core::policy::Rules;
 use cooper_core::ports::{
-    Bridge, ChecksumAlgorithm, ChecksumRequest, HttpMeta, ImageQuery, ResolvedImage, SourceMeta,
+    ChecksumAlgorithm, ChecksumRequest, HttpMeta, ImageQuery, ResolveMode, ResolvedImage, SourceMeta,
     SourceQuery,
 };
 use cooper_proto::frontend::{
@@ -12,8 +13,7 @@ use cooper_proto::frontend::{
 };
 use cooper_proto::pb;
 
-use super::convert::{invalid, resolve_mode};
-use crate::bridge::BuildBridge;
+use super::{BuildBridge, policy};
 
 const IMAGE: &str = "docker-image://";
 const LAYOUT: &str = "oci-layout://";
@@ -33,11 +33,28 @@ enum Query {
     Plain,
 }
 
-/// Finds out what a caller wants to know of a source.
+/// Finds out what a caller wants to know of a source, as the rules about sources have it.
 ///
 /// # Errors
-/// `NotFound` when it does not exist, `Unsupported` for what is not built.
-pub(super) async fn resolve(
+/// `NotFound` when it does not exist, `Denied` when it may not be used, `Unsupported` for what is not built.
+pub(crate) async fn resolve(
+    bridge: &BuildBridge,
+    mut request: ResolveSourceMetaRequest,
+) -> Result<ResolveSourceMetaResponse, Failure> {
+    let rules = Rules::read(std::mem::take(&mut request.source_policies))?;
+    if let Some(source) = request.source.clone() {
+        let platform = request.platform.clone();
+        let governed = Box::pin(policy::govern_source(bridge, source, platform, &rules)).await?;
+        request.source = governed.or(request.source);
+    }
+    look_up(bridge, request).await
+}
+
+/// The same, whatever the rules say: for who decides by it.
+///
+/// # Errors
+/// As [`resolve`], but `Denied`.
+pub(super) async fn look_up(
     bridge: &BuildBridge,
     request: ResolveSourceMetaRequest,
 ) -> Result<ResolveSourceMetaResponse, Failure> {
@@ -48,14 +65,14 @@ pub(super) async fn resolve(
     match read(&request)? {
         Query::Plain => {}
         Query::Image(query) => {
-            let image = bridge.resolve_image(query).await?;
+            let image = bridge.look_up_image(query).await?;
             let wants_config = request.image.is_none_or(|image| !image.no_config);
             response.source = resolved_source(response.source, &image.reference);
             response.image = Some(image_answer(&image, wants_config));
         }
         Query::Source(query) => {
             let suffix = query.checksum.as_ref().map(|asked| asked.suffix.clone());
-            match bridge.resolve_source(*query).await? {
+            match bridge.look_up_source(*query).await? {
                 SourceMeta::Http(meta) => {
                     response.http = Some(http_answer(meta, &suffix.unwrap_or_default()));
                 }
@@ -75,9 +92,6 @@ pub(super) async fn resolve(
 }
 
 fn read(request: &ResolveSourceMetaRequest) -> Result<Query, Failure> {
-    if !request.source_policies.is_empty() {
-        return Err(Failure::unsupported("a source policy"));
-    }
     let Some(source) = &request.source else {
         return Err(invalid("source is required"));
     };
@@ -185,6 +199,20 @@ fn http_answer(meta: HttpMeta, suffix: &[u8]) -> ResolveSourceHttpResponse {
             suffix: suffix.to_vec(),
         }),
     }
+}
+
+/// A way to look for images by its name on the wire.
+pub(crate) fn resolve_mode(mode: &str) -> Result<ResolveMode, Failure> {
+    match mode {
+        "" | "default" => Ok(ResolveMode::Default),
+        "pull" => Ok(ResolveMode::ForcePull),
+        "local" => Ok(ResolveMode::PreferLocal),
+        other => Err(invalid(&format!("unknown resolve mode {other:?}"))),
+    }
+}
+
+fn invalid(words: &str) -> Failure {
+    Failure::new(FailureKind::InvalidInput, words)
 }
 
 #[cfg(test)]
