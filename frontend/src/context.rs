@@ -5,6 +5,7 @@ use cooper_proto::pb;
 
 use crate::convert::{File, Input, Questions, Stop};
 use crate::diagnostic::Fault;
+use crate::epoch;
 use crate::golang::path::{base, dir, join};
 use crate::llb::{
     Action, CopySource, FileActions, GitSource, Graph, Local, Notes, Output, git, http, local,
@@ -171,17 +172,27 @@ impl MainContext {
         })
     }
 
-    /// The epoch that `SOURCE_DATE_EPOCH=context` stands for.
-    ///
-    /// # Errors
-    /// A context whose time only its source knows: asking sources for that is not built yet.
-    pub(crate) fn epoch(&self) -> Result<Option<i64>, Fault> {
-        match self.place {
-            Place::Local | Place::Input(_) => Ok(None),
-            Place::Git(..) | Place::Archive(_) | Place::Download(_) => Err(Fault::unsupported(
-                "SOURCE_DATE_EPOCH=context of a remote context",
-            )),
-        }
+    /// The epoch that `SOURCE_DATE_EPOCH=context` stands for; `None` where the context has no time of its own.
+    pub(crate) fn epoch(
+        &self,
+        input: &Input,
+        questions: &mut Questions<'_>,
+    ) -> Result<Option<i64>, Stop> {
+        let definition = match &self.place {
+            Place::Local | Place::Input(_) => return Ok(None),
+            Place::Git(source, _) => {
+                definition_of(input, |graph| Some(git(graph, source, Notes::default())))
+            }
+            Place::Archive(url) | Place::Download(url) => {
+                definition_of(input, |graph| Some(download(graph, url)))
+            }
+        };
+        epoch::of_definition(
+            &definition,
+            "[internal] resolve main build context metadata",
+            input,
+            questions,
+        )
     }
 }
 

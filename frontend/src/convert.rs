@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cooper_core::ports::{SourceMeta, SourceQuery};
 use cooper_proto::pb;
 
 use crate::context::{self, MainContext};
@@ -155,6 +156,17 @@ impl Questions<'_> {
         Err(Stop::Wait)
     }
 
+    /// What a file by URL or a repository's reference is.
+    pub(crate) fn source(&mut self, query: SourceQuery) -> Result<SourceMeta, Stop> {
+        let name = query.source.identifier.clone();
+        match self.ask(Need::Source(query))? {
+            Fact::Source(meta) => Ok(meta),
+            Fact::File(_) | Fact::Image(_) => {
+                Err(Fault::new(format!("the answer about {name} is none")).into())
+            }
+        }
+    }
+
     /// A file's content, `None` if there is no such file.
     pub(crate) fn file(
         &mut self,
@@ -169,7 +181,7 @@ impl Questions<'_> {
         };
         match self.ask(need)? {
             Fact::File(content) => Ok(content.map(|bytes| bytes.to_vec())),
-            Fact::Image(_) => Err(Fault::new(format!("the answer about {path} is no file")).into()),
+            Fact::Image(_) | Fact::Source(_) => Err(Fault::new(format!("the answer about {path} is no file")).into()),
         }
     }
 }

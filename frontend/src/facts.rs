@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cooper_core::model::Failure;
-use cooper_core::ports::{ImageQuery, ResolvedImage};
+use cooper_core::ports::{ImageQuery, ResolvedImage, SourceMeta, SourceQuery};
 use cooper_proto::{Digest, pb};
 use prost::Message;
 
@@ -22,6 +22,8 @@ pub enum Need {
     },
     /// An image's digest and configuration.
     Image(ImageQuery),
+    /// What a file by URL or a repository's reference is now.
+    Source(SourceQuery),
 }
 
 /// An answer.
@@ -31,6 +33,8 @@ pub enum Fact {
     File(Option<Bytes>),
     /// An image, or why it could not be resolved: the conversion says where it is asked for.
     Image(Result<ResolvedImage, Failure>),
+    /// What a source is.
+    Source(SourceMeta),
 }
 
 /// Answers by question.
@@ -50,6 +54,10 @@ impl Need {
                 let digest = Digest::sha256_of(definition.def.concat());
                 format!("file {digest} {limit:?} {path}")
             }
+            Self::Source(query) => format!(
+                "source {:?} {} {:?}",
+                query.source, query.git_objects, query.checksum
+            ),
             Self::Image(query) => {
                 let platform = query.platform.as_ref().map(pb::Platform::encode_to_vec);
                 format!(

@@ -18,6 +18,7 @@ pub mod convert;
 pub mod diagnostic;
 pub mod dockerfile;
 pub mod environment;
+mod epoch;
 pub mod expand;
 pub mod facts;
 pub mod gateway;

@@ -241,7 +241,7 @@ impl NamedContext {
                 ..Fault::new(failure.message)
             }
             .into()),
-            Fact::File(_) => {
+            Fact::File(_) | Fact::Source(_) => {
                 Err(Fault::new(format!("the answer about {shown} is no image")).into())
             }
         }

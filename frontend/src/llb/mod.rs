@@ -17,6 +17,6 @@ pub(crate) use definition::{begin_field, marshal};
 pub(crate) use exec::{Exec, ExecMount, MountKind};
 pub(crate) use file::{Action, CopySource, FileActions, owner, owner_by_id};
 pub(crate) use graph::{Graph, Output};
-pub(crate) use source::{GitSource, Local, git, http, image, local, oci_layout};
+pub(crate) use source::{GitSource, Local, git, http, image, local, oci_layout, source_again};
 pub(crate) use state::State;
 pub(crate) use vertex::{Notes, SourceMap};

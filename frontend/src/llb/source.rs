@@ -18,6 +18,11 @@ fn add(graph: &mut Graph, identifier: String, attrs: Attributes, notes: Notes) -
     graph.add(Work::Source(pb::SourceOp { identifier, attrs }), notes)
 }
 
+/// A source as it was found in a definition.
+pub(crate) fn source_again(graph: &mut Graph, source: pb::SourceOp) -> Output {
+    add(graph, source.identifier, source.attrs, Notes::default())
+}
+
 /// An image of a registry, by its normalised reference.
 pub(crate) fn image(
     graph: &mut Graph,

@@ -460,7 +460,7 @@ fn has_wildcards(path: &str) -> bool {
 }
 
 /// The name of a file by URL: the last part of the path.
-fn file_name(url: &str) -> String {
+pub(crate) fn file_name(url: &str) -> String {
     let path = GitUrl::parse(url).map(|url| url.path).unwrap_or_default();
     match base(&path) {
         "." | "/" => "__unnamed__".to_owned(),

@@ -16,4 +16,5 @@ mod time;
 mod words;
 mod workdir;
 
+pub(crate) use copy::file_name;
 pub(crate) use time::rfc3339;

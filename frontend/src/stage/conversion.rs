@@ -11,10 +11,12 @@ use crate::convert::{Input, Part, Questions, Stop};
 use crate::diagnostic::Fault;
 use crate::dockerfile::parse;
 use crate::environment::Environment;
+use crate::epoch;
 use crate::expand::{Expander, Variables};
-use crate::instruction::{Stages, stages};
+use crate::instruction::{Stage, Stages, stages};
 use crate::lint::{self, Linter};
-use crate::llb::{Graph, Output, SourceMap};
+use crate::llb::{Graph, Output, SourceMap, marshal};
+use crate::named;
 use crate::options::{Options, Texts};
 use crate::platform::Platform;
 use crate::subrequest::Outline;
@@ -135,7 +137,7 @@ impl<'a> Conversion<'a> {
         self.linter.adopt(&tree.warnings);
         let file = stages(&tree, &mut self.linter)?;
         lint_stages(&file, &mut self.linter);
-        self.arguments(&file)?;
+        self.arguments(&file, questions)?;
         self.plan(file.stages)?;
         let target = target::find(self.options, &self.nodes, &self.by_name)?;
         self.link()?;
@@ -209,7 +211,7 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    fn arguments(&mut self, file: &Stages) -> Result<(), Fault> {
+    fn arguments(&mut self, file: &Stages, questions: &mut Questions<'_>) -> Result<(), Stop> {
         let stage = match self.options.target.as_str() {
             "" => file.stages.last().map_or("", |stage| stage.name.as_str()),
             target => target,
@@ -234,11 +236,15 @@ impl<'a> Conversion<'a> {
             self.noted = Some(Noted::of(&declared));
         }
         self.declared = declared.into_iter().map(|global| global.name).collect();
-        self.resolve_epoch(file)
+        self.resolve_epoch(file, questions)
     }
 
     /// `SOURCE_DATE_EPOCH` from a build-arg, else from a global ARG.
-    fn resolve_epoch(&mut self, file: &Stages) -> Result<(), Fault> {
+    fn resolve_epoch(
+        &mut self,
+        file: &Stages,
+        questions: &mut Questions<'_>,
+    ) -> Result<(), Stop> {
         const NAME: &str = "SOURCE_DATE_EPOCH";
         let from_globals = self.globals.get(NAME).filter(|value| !value.is_empty());
         let Some(given) = self
@@ -251,21 +257,10 @@ impl<'a> Conversion<'a> {
         };
         self.epoch = match given {
             "" => None,
-            "context" => self.context.epoch()?,
+            "context" => self.context.epoch(self.input, questions)?,
             text => match text.parse() {
                 Ok(seconds) => Some(seconds),
-                Err(_) => {
-                    let named = file
-                        .stages
-                        .iter()
-                        .any(|stage| stage.name.eq_ignore_ascii_case(text))
-                        || self.options.all.contains_key(&format!("context:{text}"));
-                    return Err(if named {
-                        Fault::unsupported(format_args!("SOURCE_DATE_EPOCH from {text}"))
-                    } else {
-                        Fault::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))
-                    });
-                }
+                Err(_) => self.named_epoch(&text.to_owned(), file, questions)?,
             },
         };
         match self.epoch {
@@ -284,6 +279,38 @@ impl<'a> Conversion<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The time of a named context or of a stage that is nothing but a source.
+    fn named_epoch(
+        &self,
+        name: &str,
+        file: &Stages,
+        questions: &mut Questions<'_>,
+    ) -> Result<Option<i64>, Stop> {
+        let host = &self.input.host;
+        if self.options.all.contains_key(&format!("context:{name}"))
+            && let Some(context) = named::find(self.options, name, None, host)?
+        {
+            let mut graph = Graph::default();
+            let loaded = context.load(&mut graph, self.input, self.options, questions)?;
+            let definition = marshal(&graph, loaded.state.output, host, None);
+            let log_name = format!("[internal] resolve SOURCE_DATE_EPOCH named context {name}");
+            return epoch::of_definition(&definition, &log_name, self.input, questions);
+        }
+        let named = |stage: &&Stage| stage.name.eq_ignore_ascii_case(name);
+        let Some(stage) = file.stages.iter().find(named) else {
+            return Err(Fault::new(format!("invalid SOURCE_DATE_EPOCH: {name}")).into());
+        };
+        let mut globals = self.globals.clone();
+        globals.remove("SOURCE_DATE_EPOCH");
+        let definition =
+            epoch::stage_source(stage, &globals, &self.build_args, self.expander, host)?;
+        let log_name = format!(
+            "[internal] resolve SOURCE_DATE_EPOCH source stage {}",
+            stage.name
+        );
+        epoch::of_definition(&definition, &log_name, self.input, questions)
     }
 }
 

@@ -57,6 +57,7 @@ fn answer(case: &case::Case, need: &Need) -> Fact {
             let content = case.files.get(&format!("{}/{path}", source.identifier));
             Fact::File(content.map(|text| text.clone().into()))
         }
+        Need::Source(query) => panic!("no case asks for {:?}", query.source),
         Need::Image(query) => Fact::Image(images::find(query).ok_or_else(|| {
             Failure::new(
                 FailureKind::NotFound,
