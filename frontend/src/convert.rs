@@ -181,7 +181,9 @@ impl Questions<'_> {
         };
         match self.ask(need)? {
             Fact::File(content) => Ok(content.map(|bytes| bytes.to_vec())),
-            Fact::Image(_) | Fact::Source(_) => Err(Fault::new(format!("the answer about {path} is no file")).into()),
+            Fact::Image(_) | Fact::Source(_) => {
+                Err(Fault::new(format!("the answer about {path} is no file")).into())
+            }
         }
     }
 }

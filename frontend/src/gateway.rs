@@ -93,9 +93,9 @@ impl Gateway {
     async fn answer(&self, need: &Need) -> Result<Fact, Failure> {
         match need {
             Need::Image(query) => Ok(Fact::Image(self.bridge.resolve_image(query.clone()).await)),
-            Need::Source(query) => {
-                Ok(Fact::Source(self.bridge.resolve_source(query.clone()).await?))
-            }
+            Need::Source(query) => Ok(Fact::Source(
+                self.bridge.resolve_source(query.clone()).await?,
+            )),
             Need::File {
                 definition,
                 path,

@@ -4,12 +4,12 @@ use cooper_core::model::{Failure, FailureDetail, FailureKind, redacted};
 use cooper_core::policy::{Rules, replace_sources, sources_of};
 use cooper_core::ports::{ImageQuery, Session, Sessions};
 use cooper_proto::frontend::ResolveSourceMetaResponse;
+use cooper_proto::pb;
 use cooper_proto::pb::op::Op as Kind;
 use cooper_proto::policy_session::check_policy_response::Result as Answer;
 use cooper_proto::policy_session::{CheckPolicyRequest, DecisionResponse};
 use cooper_proto::reference::Reference;
 use cooper_proto::source_policy::PolicyAction;
-use cooper_proto::pb;
 
 use super::{BuildBridge, source_meta};
 
@@ -190,9 +190,10 @@ fn decided(
             Ok(Some(update))
         }
         Ok(PolicyAction::Deny) | Err(_) => {
-            let name = action.map_or_else(|_| decision.action.to_string(), |it| {
-                it.as_str_name().to_owned()
-            });
+            let name = action.map_or_else(
+                |_| decision.action.to_string(),
+                |it| it.as_str_name().to_owned(),
+            );
             let mut failure = Failure::new(
                 FailureKind::Denied,
                 format!(

@@ -3,8 +3,8 @@
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::policy::Rules;
 use cooper_core::ports::{
-    ChecksumAlgorithm, ChecksumRequest, HttpMeta, ImageQuery, ResolveMode, ResolvedImage, SourceMeta,
-    SourceQuery,
+    ChecksumAlgorithm, ChecksumRequest, HttpMeta, ImageQuery, ResolveMode, ResolvedImage,
+    SourceMeta, SourceQuery,
 };
 use cooper_proto::frontend::{
     ChecksumResponse, ResolveSourceGitResponse, ResolveSourceHttpResponse,

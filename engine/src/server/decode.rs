@@ -80,7 +80,8 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
         entitlements: request.entitlements,
         steps: None,
         source_rules: Rules::read(request.source_policy.into_iter().collect())?,
-        policy_session: Some(SessionId(request.source_policy_session)).filter(|id| !id.0.is_empty()),
+        policy_session: Some(SessionId(request.source_policy_session))
+            .filter(|id| !id.0.is_empty()),
         internal: request.internal,
         session_exporter: request.enable_session_exporter,
     })

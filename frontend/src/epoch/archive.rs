@@ -24,7 +24,9 @@ pub(super) fn newest(bytes: &[u8]) -> Result<Option<i64>, Fault> {
         )));
     }
     if bytes.starts_with(GZIP) {
-        return Ok(scan(flate2::read::MultiGzDecoder::new(bytes).take(UNPACKED)));
+        return Ok(scan(
+            flate2::read::MultiGzDecoder::new(bytes).take(UNPACKED),
+        ));
     }
     Ok(scan(bytes))
 }
@@ -42,7 +44,9 @@ fn scan(mut archive: impl Read) -> Option<i64> {
             return None;
         }
         let size = number(&header[124..136])?;
-        let padded = u64::try_from(size).ok()?.checked_next_multiple_of(BLOCK as u64)?;
+        let padded = u64::try_from(size)
+            .ok()?
+            .checked_next_multiple_of(BLOCK as u64)?;
         match header[156] {
             b'x' if size < 1 << 20 => {
                 let mut body = Vec::new();
@@ -132,7 +136,10 @@ mod tests {
         assert_eq!(newest(&archive).unwrap(), Some(1_700_000_302));
         let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         zipped.write_all(&archive).unwrap();
-        assert_eq!(newest(&zipped.finish().unwrap()).unwrap(), Some(1_700_000_302));
+        assert_eq!(
+            newest(&zipped.finish().unwrap()).unwrap(),
+            Some(1_700_000_302)
+        );
     }
 
     #[test]

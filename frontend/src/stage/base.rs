@@ -229,7 +229,9 @@ impl Conversion<'_> {
                 };
                 Err(fault.suggest(written, labels.chain(COMMON)).into())
             }
-            Fact::File(_) | Fact::Source(_) => Err(Fault::new(format!("the answer about {name} is no image")).into()),
+            Fact::File(_) | Fact::Source(_) => {
+                Err(Fault::new(format!("the answer about {name} is no image")).into())
+            }
         }
     }
 

@@ -240,11 +240,7 @@ impl<'a> Conversion<'a> {
     }
 
     /// `SOURCE_DATE_EPOCH` from a build-arg, else from a global ARG.
-    fn resolve_epoch(
-        &mut self,
-        file: &Stages,
-        questions: &mut Questions<'_>,
-    ) -> Result<(), Stop> {
+    fn resolve_epoch(&mut self, file: &Stages, questions: &mut Questions<'_>) -> Result<(), Stop> {
         const NAME: &str = "SOURCE_DATE_EPOCH";
         let from_globals = self.globals.get(NAME).filter(|value| !value.is_empty());
         let Some(given) = self

@@ -262,7 +262,10 @@ mod tests {
         let image = "docker-image://docker.io/library/golang:1.19";
         for (kind, from) in [
             (Wildcard, "docker-image://docker.io/library/golang:*"),
-            (Expression, r"docker\-image://docker\.io/library/golang:(.*)"),
+            (
+                Expression,
+                r"docker\-image://docker\.io/library/golang:(.*)",
+            ),
         ] {
             let to = "docker-image://fake.io/go:${1}-x";
             let changed = apply(vec![rule(Convert, kind, from, Some(to))], image);
@@ -274,7 +277,12 @@ mod tests {
             rule(Convert, Exact, "b", Some("c")),
             rule(Deny, Exact, "c", None),
         ];
-        assert!(apply(rules.clone(), "a").unwrap_err().message.contains("\"c\""));
+        assert!(
+            apply(rules.clone(), "a")
+                .unwrap_err()
+                .message
+                .contains("\"c\"")
+        );
         assert_eq!(apply(rules, "d").unwrap(), (false, "d".to_owned()));
     }
 
@@ -285,7 +293,10 @@ mod tests {
             rule(Convert, Exact, "b", Some("a")),
         ];
         let failure = apply(rules, "a").unwrap_err();
-        assert!(failure.message.ends_with("too many operations"), "{failure}");
+        assert!(
+            failure.message.ends_with("too many operations"),
+            "{failure}"
+        );
     }
 
     // T-A3
@@ -314,7 +325,10 @@ mod tests {
         for (rule, words) in [
             (none, "invalid nil selector in policy"),
             (action, "unknown type"),
-            (rule(Convert, Exact, "a", None), "missing destination for convert rule"),
+            (
+                rule(Convert, Exact, "a", None),
+                "missing destination for convert rule",
+            ),
             (condition, "unknown attr condition"),
             (
                 selector(|it| {

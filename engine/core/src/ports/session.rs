@@ -118,7 +118,9 @@ pub trait Session: Send + Sync {
         request: CheckPolicyRequest,
     ) -> Result<CheckPolicyResponse, Failure> {
         let _ = request;
-        Err(Failure::unsupported("deciding about sources in this client"))
+        Err(Failure::unsupported(
+            "deciding about sources in this client",
+        ))
     }
 
     /// Opens the place that an export goes to.

@@ -19,9 +19,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{convert, exec};
-use crate::bridge::source_meta;
 use crate::Engine;
 use crate::bridge::BuildBridge;
+use crate::bridge::source_meta;
 use crate::engine::Parts;
 use crate::job::{CacheSpec, GatewayReturn, Open, ask_frontend};
 use crate::server::control::worker_record;
