@@ -102,6 +102,8 @@ impl Gateway {
                 limit,
             } => {
                 let result = self.result(definition).await?;
+                // A source that does not exist is another matter than a file that a source does not have.
+                self.bridge.evaluate(&result).await?;
                 let range = limit.map(|limit| 0..limit);
                 match self.bridge.read_file(&result, path, range).await {
                     Ok(content) => Ok(Fact::File(Some(content))),

@@ -233,16 +233,82 @@ fn normal(source: &pb::SourceOp) -> String {
             Err(_) => name.clone(),
         };
     }
-    let full = source.attrs.get("git.fullurl");
-    match full.and_then(|full| full.split_once("://")) {
-        Some((_, remote)) if name.starts_with("git://") => {
-            let host_and_path = remote.rsplit_once('@').map_or(remote, |(_, rest)| rest);
-            let fragment = name.split_once('#').map(|(_, fragment)| fragment);
-            let fragment = fragment.map(|it| format!("#{it}")).unwrap_or_default();
-            format!("git://{host_and_path}{fragment}")
+    let Some(text) = name.strip_prefix("git://") else {
+        return name.clone();
+    };
+    let (place, fragment) = text.split_once('#').unwrap_or((text, ""));
+    // What git is given counts, not what the source is called.
+    let place = source.attrs.get("git.fullurl").map_or(place, String::as_str);
+    git_name(place, fragment)
+}
+
+/// A repository's name in one form, so that no rule is got round by another spelling: without scheme, user and query,
+/// with paths that have no `..` in them.
+fn git_name(place: &str, fragment: &str) -> String {
+    let place = place.split(['#', '?']).next().unwrap_or_default();
+    let (scheme, rest) = match place.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, place),
+    };
+    let (authority, path) = match rest.split_once('/') {
+        Some((authority, path)) => (authority, path),
+        None => (rest, ""),
+    };
+    let host = authority.rsplit_once('@').map_or(authority, |(_, it)| it);
+    // `user@host:path` has a colon where addresses with a scheme have a slash.
+    let (host, path) = match host.split_once(':') {
+        Some((host, first)) if scheme.is_none() && authority.contains('@') => {
+            (host, format!("{first}/{path}"))
         }
-        _ => name.clone(),
+        _ => (host, path.to_owned()),
+    };
+    let mut name = format!("git://{host}/{}", cleaned(&decoded(&path)));
+    let fragment = decoded(fragment);
+    let (reference, folder) = fragment.split_once(':').unwrap_or((&fragment, ""));
+    let folder = cleaned(folder);
+    if !(reference.is_empty() && folder.is_empty()) {
+        name.push('#');
+        name.push_str(reference);
     }
+    if !folder.is_empty() {
+        name.push(':');
+        name.push_str(&folder);
+    }
+    name
+}
+
+/// A path from a root that `..` does not leave, without a slash at its ends.
+fn cleaned(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Undoes percent encoding.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digit = |at: usize| bytes.get(at).and_then(|it| char::from(*it).to_digit(16));
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.extend(u8::try_from(high * 16 + low));
+                at += 3;
+            }
+            (byte, _, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn prefixed(what: &str, mut failure: Failure) -> Failure {
@@ -274,10 +340,20 @@ mod tests {
             "docker-image://docker.io/library/alpine:latest"
         );
         assert_eq!(name("https://host/a", None), "https://host/a");
-        assert_eq!(
-            name("git://x/y#v1:sub", Some("https://u:p@host/a.git")),
-            "git://host/a.git#v1:sub"
-        );
+        for (identifier, full, want) in [
+            ("x/y#v1:sub", Some("https://u:p@host/a.git"), "host/a.git#v1:sub"),
+            ("x/y", Some("git@host:a/b.git"), "host/a/b.git"),
+            ("x/y", Some("host/a"), "host/a"),
+            ("host:8/a", Some("http://host:8/a?q"), "host:8/a"),
+            ("h/r.git#main:../a/b", None, "h/r.git#main:a/b"),
+            ("h/x/../r.git#main:%2e%2e/a//b/", None, "h/r.git#main:a/b"),
+            ("h/r.git#:/", None, "h/r.git"),
+        ] {
+            assert_eq!(
+                name(&format!("git://{identifier}"), full),
+                format!("git://{want}")
+            );
+        }
     }
 
     #[test]
