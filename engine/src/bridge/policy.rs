@@ -238,7 +238,10 @@ fn normal(source: &pb::SourceOp) -> String {
     };
     let (place, fragment) = text.split_once('#').unwrap_or((text, ""));
     // What git is given counts, not what the source is called.
-    let place = source.attrs.get("git.fullurl").map_or(place, String::as_str);
+    let place = source
+        .attrs
+        .get("git.fullurl")
+        .map_or(place, String::as_str);
     git_name(place, fragment)
 }
 
@@ -341,7 +344,11 @@ mod tests {
         );
         assert_eq!(name("https://host/a", None), "https://host/a");
         for (identifier, full, want) in [
-            ("x/y#v1:sub", Some("https://u:p@host/a.git"), "host/a.git#v1:sub"),
+            (
+                "x/y#v1:sub",
+                Some("https://u:p@host/a.git"),
+                "host/a.git#v1:sub",
+            ),
             ("x/y", Some("git@host:a/b.git"), "host/a/b.git"),
             ("x/y", Some("host/a"), "host/a"),
             ("host:8/a", Some("http://host:8/a?q"), "host:8/a"),
