@@ -2,6 +2,7 @@
 
 mod alike;
 pub mod cachestore;
+pub mod cdi;
 pub mod cgroup;
 pub mod checksum;
 pub mod clock;

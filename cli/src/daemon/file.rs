@@ -21,8 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) grpc: GrpcTable,
     #[serde(rename = "otel")]
     pub(super) _otel: OtelTable,
-    #[serde(rename = "cdi")]
-    pub(super) _cdi: CdiTable,
+    pub(super) cdi: CdiTable,
     pub(super) dns: Option<DnsTable>,
     pub(super) history: Option<HistoryTable>,
     pub(super) worker: WorkerTable,
@@ -68,12 +67,9 @@ pub(super) struct OtelTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CdiTable {
-    #[serde(rename = "disabled")]
-    _disabled: Option<bool>,
-    #[serde(rename = "specDirs")]
-    _spec_dirs: Vec<PathBuf>,
-    #[serde(rename = "autoAllowed")]
-    _auto_allowed: Vec<String>,
+    pub(super) disabled: Option<bool>,
+    pub(super) spec_dirs: Vec<PathBuf>,
+    pub(super) auto_allowed: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -89,8 +89,8 @@ pub struct DaemonFlags {
     /// Socket on which clients leave traces; tolerated, since traces are not kept
     #[arg(long, value_name = "PATH", hide = true)]
     pub otel_socket_path: Option<PathBuf>,
-    /// Folders of device specifications; tolerated, since builds that ask for devices are refused
-    #[arg(long, value_name = "FOLDER", hide = true)]
+    /// Folder of files that describe devices for steps; may be repeated
+    #[arg(long, value_name = "FOLDER")]
     pub cdi_spec_dir: Vec<PathBuf>,
     /// Whether devices are off
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide = true)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cooper_engine::FrontendImages;
+use cooper_worker::cdi::CdiSettings;
 use cooper_worker::distribution::{DistributionConfig, KeyPair, RegistryConfig};
 use cooper_worker::network::{DnsSettings, NetworkMode, NetworkSettings};
 
@@ -171,6 +172,7 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
         entitlements,
         max_parallelism: parallelism,
         network: network(flags, file)?,
+        devices: devices(flags, file),
         cgroup_parent: file.worker.oci.default_cgroup_parent.clone(),
         distribution,
         labels,
@@ -186,6 +188,22 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
             .map(duration)
             .transpose()?,
     })
+}
+
+/// Where devices for steps are described; without CDI nowhere.
+fn devices(flags: &DaemonFlags, file: &ConfigFile) -> CdiSettings {
+    let default = CdiSettings::default();
+    let is_off = flags.cdi_disabled.or(file.cdi.disabled).unwrap_or(false);
+    let folders = match (is_off, &flags.cdi_spec_dir, &file.cdi.spec_dirs) {
+        (true, _, _) => Vec::new(),
+        (false, flag, _) if !flag.is_empty() => flag.clone(),
+        (false, _, key) if !key.is_empty() => key.clone(),
+        (false, _, _) => default.folders,
+    };
+    CdiSettings {
+        folders,
+        auto_allowed: file.cdi.auto_allowed.clone(),
+    }
 }
 
 /// How steps are connected; the keys and their defaults are buildkitd's.

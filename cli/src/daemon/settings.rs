@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use cooper_engine::FrontendImages;
+use cooper_worker::cdi::CdiSettings;
 use cooper_worker::distribution::DistributionConfig;
 use cooper_worker::gc::GcPolicy;
 use cooper_worker::network::{NetworkMode, NetworkSettings};
@@ -16,6 +17,8 @@ pub struct EngineSettings {
     pub max_parallelism: Option<NonZeroUsize>,
     /// How steps are connected.
     pub network: NetworkSettings,
+    /// Where devices for steps are described.
+    pub devices: CdiSettings,
     /// Control group that steps are put below when they name none; empty for the engine's own.
     pub cgroup_parent: String,
     /// How registries are reached.

@@ -59,6 +59,7 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         durability: Durability::PowerLoss,
         sessions: Arc::new(sessions.clone()),
         network: settings.network,
+        devices: settings.devices,
         cgroup_parent: settings.cgroup_parent,
         runner: RunnerProgram::this_executable().map_err(|error| runner_missing(&error))?,
         garbage: settings.garbage,

@@ -125,7 +125,9 @@ impl BuildBridge {
     ) -> Result<RefId, Failure> {
         let definition = Box::pin(policy::govern(self, definition, rules)).await?;
         let graph = Graph::load(&definition, &self.parts.limits.graph)?;
-        self.job.entitlements.check(&graph)?;
+        self.job
+            .entitlements
+            .check(&graph, self.parts.worker.as_ref())?;
         let uncached = uncached_mounts(&graph);
         if !uncached.is_empty() {
             self.parts.worker.forget_cache_mounts(uncached).await?;

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use cooper_core::graph::Graph;
-use cooper_core::model::{Failure, FailureKind};
+use cooper_core::model::{DeviceInfo, Failure, FailureKind, find_devices};
+use cooper_core::ports::Worker;
 use cooper_proto::pb::{self, op};
 
 const HOST_NETWORK: &str = "network.host";
@@ -27,6 +28,11 @@ impl Entitlements {
                     format!("unknown entitlement {name}"),
                 ));
             }
+            if name.starts_with("device=") && name.contains(',') {
+                return Err(Failure::unsupported(format!(
+                    "an alias of a device ({name})"
+                )));
+            }
             if !allowed.contains(kind) && !allowed.contains(name) {
                 return Err(Failure::new(
                     FailureKind::Denied,
@@ -45,12 +51,15 @@ impl Entitlements {
     ///
     /// # Errors
     /// `Denied`, of the vertex.
-    pub(crate) fn check(&self, graph: &Graph) -> Result<(), Failure> {
+    pub(crate) fn check(&self, graph: &Graph, worker: &dyn Worker) -> Result<(), Failure> {
         for vertex in graph.vertices.values() {
             let Some(op::Op::Exec(exec)) = &vertex.op.op else {
                 continue;
             };
-            self.check_exec(exec).map_err(|failure| {
+            let checked = self.check_exec(exec);
+            let checked = checked
+                .and_then(|()| self.check_devices(&exec.cdi_devices, || worker.info().devices));
+            checked.map_err(|failure| {
                 let mut failure = failure.of_vertex(&vertex.digest);
                 failure.locations.clone_from(&vertex.locations);
                 failure
@@ -88,10 +97,48 @@ impl Entitlements {
     fn check_exec(&self, exec: &pb::ExecOp) -> Result<(), Failure> {
         self.check_network(exec.network)?;
         self.check_security(exec.security)?;
-        if !exec.cdi_devices.is_empty() {
-            self.need(DEVICE)?;
-        }
         Ok(())
+    }
+
+    /// Refuses devices that were not granted, by name or all together, and that may not be used by anybody.
+    fn check_devices(
+        &self,
+        asked: &[pb::CdiDevice],
+        all: impl Fn() -> Vec<DeviceInfo>,
+    ) -> Result<(), Failure> {
+        if asked.is_empty() || self.0.contains(DEVICE) {
+            return Ok(());
+        }
+        let all = all();
+        let mut granted = Vec::new();
+        for name in self
+            .0
+            .iter()
+            .filter_map(|name| name.strip_prefix("device="))
+        {
+            let request = pb::CdiDevice {
+                name: name.to_owned(),
+                optional: false,
+            };
+            granted.extend(find_devices(&[request], &all)?);
+        }
+        let mut forbidden = find_devices(asked, &all)?;
+        forbidden.retain(|name| {
+            let auto = all
+                .iter()
+                .any(|device| device.auto_allow && device.name == *name);
+            !auto && !granted.contains(name)
+        });
+        let message = match forbidden.as_slice() {
+            [] => return Ok(()),
+            [one] => format!("device {one} is requested by the build but not allowed"),
+            more => format!(
+                "devices {} are requested by the build but not allowed",
+                more.join(", ")
+            ),
+        };
+        Err(Failure::new(FailureKind::Denied, message)
+            .with_hint("allow them for this build: --allow device=NAME"))
     }
 
     fn need(&self, name: &str) -> Result<(), Failure> {
@@ -121,6 +168,36 @@ mod tests {
         assert_eq!(refused.map_err(|f| f.kind), Err(FailureKind::Denied));
         let unknown = Entitlements::grant(&names(&["everything"]), &allowed);
         assert_eq!(unknown.map_err(|f| f.kind), Err(FailureKind::InvalidInput));
+    }
+
+    #[test]
+    fn devices_are_granted_by_name_by_kind_or_by_their_owner() {
+        let device = |name: &str, auto_allow| DeviceInfo {
+            name: name.into(),
+            auto_allow,
+            ..DeviceInfo::default()
+        };
+        let all = || vec![device("a.com/x=1", false), device("a.com/y=1", true)];
+        let check = |granted: &[&str], asked: &str| {
+            let asked = [pb::CdiDevice {
+                name: asked.into(),
+                optional: false,
+            }];
+            let granted = Entitlements(names(granted).into_iter().collect());
+            granted
+                .check_devices(&asked, all)
+                .map_err(|failure| failure.kind)
+        };
+        assert_eq!(check(&[], "a.com/x"), Err(FailureKind::Denied));
+        assert_eq!(
+            check(&["device=a.com/y"], "a.com/x"),
+            Err(FailureKind::Denied)
+        );
+        assert_eq!(check(&[], "a.com/z"), Err(FailureKind::NotFound));
+        for granted in ["device", "device=a.com/x", "device=a.com/x=1"] {
+            assert_eq!(check(&[granted], "a.com/x"), Ok(()), "{granted}");
+        }
+        assert_eq!(check(&[], "a.com/y"), Ok(()));
     }
 
     // T-A6

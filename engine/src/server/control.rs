@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use cooper_core::filters::Fields;
-use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::model::{DeviceInfo, Failure, FailureKind, JobId};
 use cooper_proto::control::control_server::Control;
 use cooper_proto::control::{
     BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse,
@@ -10,7 +10,7 @@ use cooper_proto::control::{
     UpdateBuildHistoryResponse, UsageRecord,
 };
 use cooper_proto::oci;
-use cooper_proto::types::{BuildkitVersion, WorkerRecord};
+use cooper_proto::types::{BuildkitVersion, CdiDevice, WorkerRecord};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -44,7 +44,7 @@ pub(crate) fn worker_record(parts: &Parts) -> WorkerRecord {
         platforms: info.platforms,
         gc_policy: parts.storage.rules().iter().map(usage::policy).collect(),
         buildkit_version: Some(version(parts)),
-        ..WorkerRecord::default()
+        cdi_devices: info.devices.into_iter().map(device_record).collect(),
     }
 }
 
@@ -74,6 +74,15 @@ pub(crate) fn worker_info_json(parts: &Parts) -> Result<String, Failure> {
     }]);
     serde_json::to_string(&workers)
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
+}
+
+fn device_record(device: DeviceInfo) -> CdiDevice {
+    CdiDevice {
+        name: device.name,
+        auto_allow: device.auto_allow,
+        annotations: device.annotations,
+        on_demand: false,
+    }
 }
 
 /// What filters of workers may name.

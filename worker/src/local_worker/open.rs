@@ -7,6 +7,7 @@ use cooper_proto::{pb, platform};
 use sha2::{Digest as _, Sha256};
 
 use crate::cachestore::PersistentCache;
+use crate::cdi::{CdiSettings, Devices};
 use crate::cgroup::{CgroupError, Cgroups};
 use crate::checksum::ContentSums;
 use crate::content::{ContentError, ContentStore};
@@ -44,6 +45,8 @@ pub struct WorkerSettings {
     pub runner: RunnerProgram,
     /// How steps are connected.
     pub network: NetworkSettings,
+    /// Where devices for steps are described.
+    pub devices: CdiSettings,
     /// Control group that steps are put below when they name none; empty for the engine's own.
     pub cgroup_parent: String,
     /// What is collected without being asked.
@@ -68,6 +71,7 @@ pub struct LocalWorker {
     pub(super) git_source: GitSource,
     pub(super) exec: ExecOps,
     pub(super) networks: Networks,
+    pub(super) devices: Devices,
     pub(super) sums: ContentSums,
     pub(super) uses: ResultUses,
     pub(super) collector: Collector,
@@ -142,12 +146,14 @@ impl LocalWorker {
         let cache_mounts =
             CacheMounts::new(&state.cache_mounts()).with_ledger(cache_ledger.clone());
         let networks = Networks::open(&settings.network, &state.networks())?;
+        let devices = Devices::new(settings.devices);
         let exec = ExecOps::new(ExecParts {
             snapshots: snapshots.clone(),
             cache_mounts: cache_mounts.clone(),
             sessions: Arc::clone(&sessions),
             program: settings.runner,
             networks: networks.clone(),
+            devices: devices.clone(),
             cgroups: Cgroups::of_this_machine(&instance, &settings.cgroup_parent)?,
         });
         let sums = ContentSums::new(snapshots.clone());
@@ -174,6 +180,7 @@ impl LocalWorker {
             distribution,
             exec,
             networks,
+            devices,
             sums,
             uses,
             collector,

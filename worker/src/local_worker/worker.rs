@@ -28,6 +28,7 @@ impl Worker for LocalWorker {
             // The owner's labels may say otherwise.
             labels: own.into_iter().chain(self.labels.clone()).collect(),
             platforms: vec![self.platform.clone()],
+            devices: self.devices.list(),
         }
     }
 

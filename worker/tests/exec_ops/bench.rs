@@ -11,6 +11,7 @@ use cooper_core::ports::{
     OpOutcome, OpRequest, Session, Sessions, SshAgent, SshConnection,
 };
 use cooper_proto::{Digest, pb};
+use cooper_worker::cdi::{CdiSettings, Devices};
 use cooper_worker::cgroup::Cgroups;
 use cooper_worker::exec::RunnerProgram;
 use cooper_worker::limits::Limits;
@@ -136,6 +137,10 @@ pub(crate) fn bench_on(network: &NetworkSettings) -> Bench {
         cache_mounts: caches,
         sessions: Arc::new(OneSession(SessionId("s".into()))),
         program,
+        devices: Devices::new(CdiSettings {
+            folders: vec![temp.path().join("cdi")],
+            auto_allowed: Vec::new(),
+        }),
         networks: Networks::open(network, &state.networks()).unwrap(),
         cgroups: Cgroups::of_this_machine(&instance(&temp), "").unwrap(),
     });

@@ -42,3 +42,27 @@ async fn insecure_step_has_the_rights_of_the_engine() {
     bench.succeeds(&as_user).await;
     assert_eq!(bench.output(), format!("{own}\n"));
 }
+
+#[tokio::test]
+async fn step_gets_the_devices_that_it_asks_for_and_no_others() {
+    let bench = bench();
+    let folder = bench.temp.path().join("cdi");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(
+        folder.join("log.yaml"),
+        "cdiVersion: 0.6.0\nkind: test.com/log\ndevices:\n- name: kernel\n  containerEdits:\n    \
+         env: [LOG=/dev/log/kernel]\n    deviceNodes:\n    - {path: /dev/log/kernel, type: c, major: 1, minor: 11}\n",
+    )
+    .unwrap();
+    let mut exec = sh("echo test > $LOG && echo written; \
+         /bin/busybox mknod /mem c 1 1; /bin/busybox head -c 1 /mem 2>/dev/null || echo refused");
+    exec.cdi_devices = vec![pb::CdiDevice {
+        name: "test.com/log=kernel".into(),
+        optional: false,
+    }];
+    bench.succeeds(&exec).await;
+    assert_eq!(bench.output(), "written\nrefused\n");
+    exec.cdi_devices[0].name = "test.com/log=none".into();
+    let failure = bench.fails(&exec).await;
+    assert!(failure.message.contains("is not registered"), "{failure}");
+}

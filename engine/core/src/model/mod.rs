@@ -1,5 +1,6 @@
 //! Ids and plain data that cross the seams between engine, worker and frontend.
 
+mod device;
 mod event;
 mod failure;
 mod id;
@@ -7,6 +8,7 @@ mod op;
 mod redact;
 mod usage;
 
+pub use device::{DeviceInfo, find_devices};
 pub use event::{LogStream, OpEvent, Status, Warning};
 pub use failure::{
     FailedOp, Failure, FailureDetail, FailureKind, SourceFile, SourceLocation, SourceRange,

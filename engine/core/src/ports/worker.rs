@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use cooper_proto::{Digest, pb};
 
 use super::{Cancelled, Events};
-use crate::model::{ContentSelector, Failure, JobId, LinuxResources, Pin, ResultId, SessionId};
+use crate::model::{
+    ContentSelector, DeviceInfo, Failure, JobId, LinuxResources, Pin, ResultId, SessionId,
+};
 
 /// A place that performs ops: this machine, or another one behind a codec.
 ///
@@ -87,6 +89,8 @@ pub struct WorkerInfo {
     pub labels: BTreeMap<String, String>,
     /// Platforms the worker runs, its own first.
     pub platforms: Vec<pb::Platform>,
+    /// Devices that it can hand into steps, sorted by name.
+    pub devices: Vec<DeviceInfo>,
 }
 
 /// A source whose key is wanted.

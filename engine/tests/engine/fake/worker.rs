@@ -164,6 +164,7 @@ impl Worker for FakeWorker {
             id: "fake".into(),
             labels: BTreeMap::new(),
             platforms: vec![platform()],
+            devices: Vec::new(),
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) struct ExecRequest {
     /// Ordered by destination, so that what is mounted below another mount comes after it.
     pub(super) mounts: Vec<MountRequest>,
     pub(super) secret_env: Vec<pb::SecretEnv>,
+    pub(super) devices: Vec<pb::CdiDevice>,
     pub(super) description: String,
 }
 
@@ -79,7 +80,7 @@ impl ExecRequest {
         if meta.args.is_empty() {
             return Err(Stop::invalid("the exec op has no arguments"));
         }
-        refuse_unbuilt(request, exec)?;
+        refuse_unbuilt(request)?;
         let cwd = absolute(Path::new("/"), &meta.cwd);
         let mut root = None;
         let mut mounts = Vec::new();
@@ -119,6 +120,7 @@ impl ExecRequest {
             root: root.ok_or_else(|| Stop::invalid("the exec op has no root mount"))?,
             mounts,
             secret_env: exec.secretenv.clone(),
+            devices: exec.cdi_devices.clone(),
             description: request.name.clone(),
         })
     }
@@ -132,13 +134,7 @@ impl ExecRequest {
     }
 }
 
-fn refuse_unbuilt(request: &OpRequest, exec: &pb::ExecOp) -> Result<(), Stop> {
-    if let Some(device) = exec.cdi_devices.iter().find(|device| !device.optional) {
-        return Err(Stop::unsupported(format!(
-            "handing device {:?} to a step",
-            device.name
-        )));
-    }
+fn refuse_unbuilt(request: &OpRequest) -> Result<(), Stop> {
     match &request.op.platform {
         Some(platform) if !runs_here(platform) => Err(Stop::unsupported(format!(
             "running programs of {}/{} on this machine",

@@ -12,6 +12,7 @@ use super::request::ExecRequest;
 use super::sandbox::Sandbox;
 use super::ssh;
 use super::stop::Stop;
+use crate::cdi::Devices;
 use crate::cgroup::Cgroups;
 use crate::exec::{ExitStatus, Output, RunError, RunnerProgram};
 use crate::mount::CacheMounts;
@@ -38,6 +39,8 @@ pub struct ExecParts {
     pub cgroups: Cgroups,
     /// How they are connected.
     pub networks: Networks,
+    /// What devices they may be given.
+    pub devices: Devices,
 }
 
 impl ExecOps {

@@ -61,11 +61,17 @@ impl Sandbox {
         let writer = snapshots.writer(&request.root.input)?;
         let root = writer.root()?;
         let stubs = find_stubs(&root, request)?;
-        let user = resolve_user(&root, &request.user)?.user;
+        let mut user = resolve_user(&root, &request.user)?.user;
+        let given = machine.devices.edits(&request.devices)?;
+        user.additional_gids.extend(given.groups);
         make_working_directory(&root, &request.cwd, &user)?;
-        let env = environment(request, &gathered.secrets, &root, &user)?;
+        let mut env = environment(request, &gathered.secrets, &root, &user)?;
+        env.extend(given.env);
         let (network, lease) = connect(request, &machine.networks)?;
-        let mut binds = Binds::default();
+        let mut binds = Binds {
+            mounts: given.mounts,
+            ..Binds::default()
+        };
         add_network_files(&mut binds, request, network, machine.networks.dns())?;
         for (position, mount) in request.mounts.iter().enumerate() {
             binds.add(position, mount, snapshots, &mut gathered)?;
@@ -80,7 +86,7 @@ impl Sandbox {
             network,
             security: request.security,
             read_only_root: request.root.read_only,
-            devices: Vec::new(),
+            devices: given.nodes,
         };
         let is_insecure = request.security == Security::Insecure;
         let cgroup = machine.cgroups.make(CgroupRequest {
@@ -113,7 +119,7 @@ impl Sandbox {
             permissions: Permissions {
                 insecure: is_insecure,
                 host_network: network == Network::Host,
-                devices: false,
+                devices: !request.devices.is_empty(),
             },
         };
         let after = AfterRun {

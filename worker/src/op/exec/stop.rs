@@ -1,6 +1,7 @@
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::OpOutcome;
 
+use crate::cdi::DeviceError;
 use crate::cgroup::CgroupError;
 use crate::confine::ConfineError;
 use crate::exec::{RunError, UserError};
@@ -101,6 +102,18 @@ impl From<CgroupError> for Stop {
             CgroupError::Limit { .. } | CgroupError::Group(_) | CgroupError::Machine(_) => {
                 Self::fault(error)
             }
+        }
+    }
+}
+
+impl From<DeviceError> for Stop {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Unknown(failure) => Self::Failed(failure),
+            DeviceError::Unbuilt { .. } => {
+                Self::failed(FailureKind::Unsupported, error.to_string())
+            }
+            DeviceError::Edit { .. } => Self::fault(error),
         }
     }
 }
