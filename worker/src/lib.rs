@@ -9,6 +9,7 @@ pub mod clock;
 pub mod confine;
 pub mod content;
 pub mod distribution;
+pub mod emulators;
 pub mod exec;
 pub mod exporter;
 pub mod fileop;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cooper_core::ports::Sessions;
-use cooper_proto::{pb, platform};
+use cooper_proto::pb;
 use sha2::{Digest as _, Sha256};
 
 use crate::cachestore::PersistentCache;
@@ -12,6 +12,7 @@ use crate::cgroup::{CgroupError, Cgroups};
 use crate::checksum::ContentSums;
 use crate::content::{ContentError, ContentStore};
 use crate::distribution::{Distribution, DistributionConfig, DistributionError};
+use crate::emulators::runnable_platforms;
 use crate::exec::RunnerProgram;
 use crate::gc::{
     CacheMountRoom, Collector, GcError, GcPolicy, Ledger, ResultRoom, ResultUses, Room,
@@ -59,7 +60,7 @@ pub struct WorkerSettings {
 #[derive(Clone)]
 pub struct LocalWorker {
     pub(super) id: String,
-    pub(super) platform: pb::Platform,
+    pub(super) platforms: Vec<pb::Platform>,
     pub(super) limits: Limits,
     pub(super) snapshots: Snapshots,
     pub(super) layers: Layers,
@@ -168,7 +169,7 @@ impl LocalWorker {
         let collector = Collector::new(rooms, &layers, &images, folder, &settings.garbage)?;
         Ok(Self {
             id: worker_id(&meta)?,
-            platform: platform::host(),
+            platforms: runnable_platforms(),
             image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
             local_source,
             http_source: HttpSource::new(&snapshots, &limits, Arc::clone(&sessions))?,

@@ -27,7 +27,7 @@ impl Worker for LocalWorker {
             id: self.id.clone(),
             // The owner's labels may say otherwise.
             labels: own.into_iter().chain(self.labels.clone()).collect(),
-            platforms: vec![self.platform.clone()],
+            platforms: self.platforms.clone(),
             devices: self.devices.list(),
         }
     }
