@@ -4,6 +4,7 @@ mod fake;
 
 mod builds;
 mod caches;
+mod frontend_images;
 mod hostile;
 mod sharing;
 

@@ -187,9 +187,8 @@ async fn what_is_not_built_answers_with_its_name() {
     let unknown = traces.await.expect_err("there is no such build");
     assert_eq!(unknown.code(), Code::NotFound);
     let container = client.gateway.new_container(NewContainerRequest::default());
-    let container = container.await.expect_err("not built");
-    assert_eq!(container.code(), Code::Unimplemented);
-    assert!(container.message().contains("NewContainer"), "{container}");
+    let container = container.await.expect_err("of no build");
+    assert_eq!(container.code(), Code::InvalidArgument);
     drop(client);
     served.stop().await;
 }
@@ -253,7 +252,7 @@ async fn a_client_that_is_its_own_frontend_reads_and_returns_over_the_bridge() {
             .expect("a build");
         let caps = pong.into_inner().frontend_api_caps;
         assert!(caps.iter().any(|cap| cap.id == "solve.base" && cap.enabled));
-        assert!(!caps.iter().any(|cap| cap.id == "gateway.exec"));
+        assert!(caps.iter().any(|cap| cap.id == "gateway.exec"));
         let inputs = gateway
             .inputs(of("driven", InputsRequest {}))
             .await

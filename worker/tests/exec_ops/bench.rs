@@ -193,6 +193,16 @@ pub(crate) fn cache(id: &str, dest: &str, sharing: pb::CacheSharingOpt) -> pb::M
 }
 
 impl Bench {
+    pub(crate) fn ops(&self) -> &ExecOps {
+        &self.ops
+    }
+
+    /// How many states are being made.
+    pub(crate) fn half_made(&self) -> usize {
+        let work = self.temp.path().join("state/work");
+        std::fs::read_dir(work).unwrap().count()
+    }
+
     pub(crate) async fn run_on(
         &self,
         inputs: &[&ResultId],

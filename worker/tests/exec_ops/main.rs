@@ -5,6 +5,7 @@
 mod bench;
 mod caches;
 mod cancel;
+mod held;
 mod insecure;
 mod limits;
 mod mounts;

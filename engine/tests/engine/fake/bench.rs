@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cooper_core::model::JobId;
-use cooper_core::ports::{CacheExporter, CacheImporter, Exporter, Frontend};
+use cooper_core::ports::{CacheExporter, CacheImporter, Containers, Exporter, Frontend};
 use cooper_engine::job::{Build, SolveSpec};
 use cooper_engine::progress::StatusStream;
 use cooper_engine::session::SessionRegistry;
@@ -16,7 +16,7 @@ use futures::StreamExt;
 
 use super::blobs::FakeBlobs;
 use super::cache::FakeCache;
-use super::containers::NoContainers;
+use super::containers::FakeContainers;
 use super::files::FakeFiles;
 use super::remote::FakeRemote;
 use super::storage::FakeStorage;
@@ -27,6 +27,8 @@ use super::worker::FakeWorker;
 pub(crate) struct Setup {
     pub(crate) frontends: Vec<Arc<dyn Frontend>>,
     pub(crate) exporters: Vec<Arc<dyn Exporter>>,
+    pub(crate) containers: Option<Arc<dyn Containers>>,
+    pub(crate) frontend_images: FrontendImages,
     pub(crate) limits: Limits,
     /// Where caches are kept.
     pub(crate) remote: Option<Arc<FakeRemote>>,
@@ -59,9 +61,11 @@ impl Bench {
             storage: Arc::new(FakeStorage),
             blobs: Arc::new(FakeBlobs::default()),
             files: Arc::<FakeFiles>::clone(&files),
-            containers: Arc::new(NoContainers),
+            containers: setup
+                .containers
+                .unwrap_or_else(|| FakeContainers::new(|_, _| async { 1 })),
             frontends: setup.frontends,
-            frontend_images: FrontendImages::default(),
+            frontend_images: setup.frontend_images,
             cache_importers: remote
                 .clone()
                 .map(|it| it as Arc<dyn CacheImporter>)

@@ -15,6 +15,7 @@ mod worker;
 
 pub(crate) use bench::{Bench, Setup, all, output_of};
 pub(crate) use client::{Client, PATIENCE, Served};
+pub(crate) use containers::FakeContainers;
 pub(crate) use exporter::FakeExporter;
 pub(crate) use frontend::FakeFrontend;
 pub(crate) use llb::Llb;
