@@ -14,7 +14,7 @@ fn ask(case: &Case, request: &str) -> Result<BTreeMap<String, String>, String> {
     match last_step(&case.clone().with("requestid", request)) {
         Step::Answered(answer) => Ok(answer.metadata),
         Step::Failed(failed) => Err(failed.fault.to_string()),
-        Step::Done(_) | Step::Need(_) => panic!("a question has an answer"),
+        Step::Done(_) | Step::Need(_) | Step::Forward(_) => panic!("a question has an answer"),
     }
 }
 

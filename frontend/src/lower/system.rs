@@ -34,7 +34,11 @@ pub(super) fn portable(path: &str, os: &str) -> Result<String, Fault> {
         return Err(Fault::new("UNC paths are not supported"));
     }
     let Some((drive, rest)) = slashed.split_once(':') else {
-        return Ok(slashed);
+        // BuildKit keeps a slash at the end of absolute paths only.
+        return Ok(match slashed.strip_suffix('/') {
+            Some(relative) if !slashed.starts_with('/') => relative.to_owned(),
+            _ => slashed,
+        });
     };
     if rest.is_empty() {
         return Err(Fault::new(format!(
@@ -74,6 +78,8 @@ mod tests {
             (r"C:\app\x", "/app/x"),
             (r"c:\app\", "/app/"),
             ("a/b", "a/b"),
+            ("a/b/", "a/b"),
+            ("/a/", "/a/"),
             (r"\a", "/a"),
             ("C:rel", "rel"),
         ] {

@@ -8,6 +8,7 @@ pub(crate) mod show;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_frontend::convert::{Failed, Input, Outcome, Step, convert};
+use cooper_frontend::diagnostic::Fault;
 use cooper_frontend::facts::{Fact, Facts, Need};
 use cooper_proto::pb;
 use prost::Message;
@@ -18,6 +19,11 @@ pub(crate) fn run(case: &case::Case) -> Result<Box<Outcome>, Box<Failed>> {
         Step::Done(outcome) => Ok(outcome),
         Step::Failed(failed) => Err(failed),
         Step::Answered(_) => panic!("a build was asked for"),
+        Step::Forward(_) => Err(Box::new(Failed {
+            fault: Fault::new("another frontend is asked for"),
+            warnings: Vec::new(),
+            file: None,
+        })),
         Step::Need(_) => panic!("the conversion goes on asking"),
     }
 }
