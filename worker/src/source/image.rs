@@ -236,9 +236,17 @@ impl ImageSource {
         sessions: &[SessionId],
         events: &Events,
     ) -> Result<(), Failure> {
+        let mut lacking = Vec::new();
+        for layer in layers {
+            let info = self.layers.snapshots().meta().layer(layer);
+            // A layer that was made here has no blob to fetch, and needs none.
+            if !info.map_err(|error| meta_failure(&error))?.unpacked {
+                lacking.push(layer);
+            }
+        }
         let fetcher = self.fetcher(sessions, events.clone());
-        let each = layers
-            .iter()
+        let each = lacking
+            .into_iter()
             .map(|layer| self.layers.ensure_blob(layer, &fetcher));
         futures::future::try_join_all(each)
             .await
