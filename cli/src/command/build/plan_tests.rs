@@ -153,7 +153,10 @@ fn attributes(list: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[test]
 fn image_is_kept_here_unless_another_output_is_wished() {
     let name = ("name", "docker.io/library/a:latest,q.io/b:1");
-    let image = |list: &[(&str, &str)]| ("image".to_owned(), attributes(list));
+    let image = |list: &[(&str, &str)]| {
+        let kept = [list, &[("store", "true")]].concat();
+        ("image".to_owned(), attributes(&kept))
+    };
     let tags = ["-t=a", "-t=q.io/b:1"];
     assert_eq!(kinds(&[]), [image(&[])]);
     assert_eq!(kinds(&tags), [image(&[name])]);
