@@ -1,13 +1,14 @@
-//! Other programs that build, hold or run images, as Debian ships them.
+//! Programs that build, hold or run images: other ones as Debian ships them, and our daemon.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::sandbox::{path, succeed};
+use crate::sandbox::{binary, path, succeed};
 
 /// Debian's buildah with a store of its own.
 pub struct Buildah {
@@ -162,12 +163,63 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        if let Some(id) =
-            rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0))
-        {
-            // It may have ended by itself; then there is nothing to stop.
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        }
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// `cooperd`, started by a test as buildkitd would be.
+pub struct Cooperd {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Cooperd {
+    /// Starts the daemon on a folder and a socket of its own and waits until the socket answers.
+    ///
+    /// # Errors
+    /// When it does not answer within a minute, with what it printed.
+    pub fn start(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let socket = folder.join("cooperd.sock");
+        let log = folder.join("cooperd.log");
+        let child = Command::new(binary("cooperd"))
+            .args(["--root", path(&folder.join("root"))])
+            .arg(format!("--addr=unix://{}", path(&socket)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log)?)
+            .spawn()
+            .context("starting cooperd")?;
+        let daemon = Self { child, socket };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while UnixStream::connect(&daemon.socket).is_err() {
+            if Instant::now() > deadline {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                bail!("cooperd does not answer:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(daemon)
+    }
+
+    /// The address that clients take.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", path(&self.socket))
+    }
+}
+
+impl Drop for Cooperd {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Asks a process to end and waits for it.
+fn end(child: &mut Child) {
+    if let Some(id) = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
+        // It may have ended by itself; then there is nothing to stop.
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    }
+    let _ = child.wait();
 }
