@@ -33,7 +33,10 @@ fn context(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder.join("kept/deep"))?;
     fs::create_dir_all(folder.join("dropped"))?;
     fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
-    fs::write(folder.join(".dockerignore"), "dropped\n!dropped/back\n**/*.log\nkept/d*p/??e\n")?;
+    fs::write(
+        folder.join(".dockerignore"),
+        "dropped\n!dropped/back\n**/*.log\nkept/d*p/??e\n",
+    )?;
     for (name, text) in [
         ("kept/a.txt", "a"),
         ("kept/grüße.txt", "umlauts"),
@@ -79,15 +82,37 @@ fn builds(client: impl Fn() -> Command) -> Result<()> {
 
     let first = sandbox.path("first.tar");
     let built = succeed(build("dev", &first))?;
-    assert!(built.stdout.contains("containerimage.digest=sha256:"), "no digest in {}", built.stdout);
-    assert!(built.stderr.contains("[dev 3/3] RUN echo"), "no progress in {}", built.stderr);
+    assert!(
+        built.stdout.contains("containerimage.digest=sha256:"),
+        "no digest in {}",
+        built.stdout
+    );
+    assert!(
+        built.stderr.contains("[dev 3/3] RUN echo"),
+        "no progress in {}",
+        built.stderr
+    );
     let (_, tree) = unpack_oci(&first, &sandbox.path("unpacked"))?;
-    let names: Vec<&str> = tree.keys().filter_map(|name| name.strip_prefix("/src/")).collect();
+    let names: Vec<&str> = tree
+        .keys()
+        .filter_map(|name| name.strip_prefix("/src/"))
+        .collect();
     assert_eq!(
         names,
         [
-            ".dockerignore", "Dockerfile", "current", "dropped", "dropped/back", "kept", "kept/a.txt", "kept/deep",
-            "kept/deep/three", "kept/grüße.txt", "kept/large", "kept/twin.txt", "version-2",
+            ".dockerignore",
+            "Dockerfile",
+            "current",
+            "dropped",
+            "dropped/back",
+            "kept",
+            "kept/a.txt",
+            "kept/deep",
+            "kept/deep/three",
+            "kept/grüße.txt",
+            "kept/large",
+            "kept/twin.txt",
+            "version-2",
         ]
     );
     assert_eq!(tree["/greeting"].content, hash(b"hello you\n"));
@@ -96,13 +121,29 @@ fn builds(client: impl Fn() -> Command) -> Result<()> {
     assert_eq!(tree["/src/current"].target, "version-2");
 
     let again = succeed(build("dev", &sandbox.path("again.tar")))?;
-    assert!(again.stderr.contains("CACHED"), "nothing was cached: {}", again.stderr);
+    assert!(
+        again.stderr.contains("CACHED"),
+        "nothing was cached: {}",
+        again.stderr
+    );
 
     let failed_output = sandbox.path("failed.tar");
-    let failed = finish(build("", &failed_output).output().context("starting the client")?)?;
+    let failed = finish(
+        build("", &failed_output)
+            .output()
+            .context("starting the client")?,
+    )?;
     assert_eq!(failed.code, 1, "{}", failed.stderr);
-    assert!(failed.stderr.contains("about to fail"), "no output of the step: {}", failed.stderr);
-    assert!(failed.stderr.contains("exit code: 1"), "no reason: {}", failed.stderr);
+    assert!(
+        failed.stderr.contains("about to fail"),
+        "no output of the step: {}",
+        failed.stderr
+    );
+    assert!(
+        failed.stderr.contains("exit code: 1"),
+        "no reason: {}",
+        failed.stderr
+    );
     assert!(!failed_output.exists(), "a failed build left a result");
     Ok(())
 }
@@ -126,7 +167,9 @@ fn python_client_builds() -> Result<()> {
     let folder = clients("python");
     builds(|| {
         let mut command = Command::new(folder.join(".venv/bin/python"));
-        command.args(["-m", "cooper_client.build"]).env("PYTHONPATH", &folder);
+        command
+            .args(["-m", "cooper_client.build"])
+            .env("PYTHONPATH", &folder);
         command
     })
 }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixListener;
 use tonic::transport::server::Connected;
 
+use super::authority::AcceptableAuthority;
+
 /// How long no connection is taken after one could not be: what a process lacks then (descriptors, memory) it lacks
 /// for a while.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -37,10 +39,9 @@ pub fn unix_connections(listener: UnixListener) -> Connections {
     connections(listener, |listener| {
         Box::pin(async move {
             let accepted = listener.accept().await;
-            (
-                accepted.map(|(stream, _)| Connection::new(stream)),
-                listener,
-            )
+            let connection =
+                accepted.map(|(stream, _)| Connection::new(AcceptableAuthority::new(stream)));
+            (connection, listener)
         })
     })
 }

@@ -3,6 +3,7 @@
 //! A handler is dropped when its client goes away. What must outlive that (a build's cleanup, a session) is a task of
 //! the engine; the handler holds only the end of it that cancels.
 
+mod authority;
 mod connections;
 mod serve;
 

@@ -91,7 +91,11 @@ impl Frames {
     fn open(&mut self, header: [u8; FRAME_HEADER_BYTES]) {
         let [high, middle, low, kind, flags, ..] = header;
         let payload = u32::from_be_bytes([0, high, middle, low]);
-        let priority = if flags & PRIORITY == 0 { 0 } else { PRIORITY_BYTES };
+        let priority = if flags & PRIORITY == 0 {
+            0
+        } else {
+            PRIORITY_BYTES
+        };
         match kind {
             HEADERS if flags & PADDED != 0 && payload > 0 => {
                 self.next = Part::PaddingLength { payload, priority };
@@ -132,11 +136,19 @@ mod tests {
         fields.extend_from_slice(b"\x40\x01x\x03a%b");
         let payload = [before, &fields, after].concat();
         let length = u8::try_from(payload.len()).unwrap();
-        [&[0, 0, length, HEADERS, flags, 0, 0, 0, 1], payload.as_slice()].concat()
+        [
+            &[0, 0, length, HEADERS, flags, 0, 0, 0, 1],
+            payload.as_slice(),
+        ]
+        .concat()
     }
 
     fn cleaned(frames: &[Vec<u8>], at_once: usize) -> Vec<u8> {
-        let mut bytes = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frames.concat()].concat();
+        let mut bytes = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frames.concat(),
+        ]
+        .concat();
         let mut machine = Frames::default();
         for chunk in bytes.chunks_mut(at_once) {
             machine.clean(chunk);
@@ -149,13 +161,23 @@ mod tests {
         let sent = [
             vec![0, 0, 4, 0x4, 0, 0, 0, 0, 0, b'%', b'/', b'%', b'/'],
             request("run%2Fa.sock", 0x4, &[], &[]),
-            request("/run/a.sock", 0x4 | PADDED | PRIORITY, &[2, 0, 0, 0, 0, 1], b"%%"),
+            request(
+                "/run/a.sock",
+                0x4 | PADDED | PRIORITY,
+                &[2, 0, 0, 0, 0, 1],
+                b"%%",
+            ),
             request("localhost:80", 0x4, &[], &[]),
         ];
         let expected = [
             sent[0].clone(),
             request("run-2Fa.sock", 0x4, &[], &[]),
-            request("-run-a.sock", 0x4 | PADDED | PRIORITY, &[2, 0, 0, 0, 0, 1], b"%%"),
+            request(
+                "-run-a.sock",
+                0x4 | PADDED | PRIORITY,
+                &[2, 0, 0, 0, 0, 1],
+                b"%%",
+            ),
             sent[3].clone(),
         ]
         .concat();
@@ -180,7 +202,11 @@ mod tests {
 
     #[test]
     fn frames_that_lie_about_their_length_change_nothing() {
-        for payload in [&b"\xff"[..], b"\x41\xff\xff\xff\xff\xff\xff\xff\xff%", b"\x41\x7f%"] {
+        for payload in [
+            &b"\xff"[..],
+            b"\x41\xff\xff\xff\xff\xff\xff\xff\xff%",
+            b"\x41\x7f%",
+        ] {
             let length = u8::try_from(payload.len()).unwrap();
             for flags in [0, PADDED, PADDED | PRIORITY] {
                 let frame = [&[0, 0, length, HEADERS, flags, 0, 0, 0, 1], payload].concat();

@@ -8,7 +8,6 @@
 //!
 //! Only strings that are not Huffman coded are looked at: the clients in question do not code theirs.
 
-
 mod fields;
 mod frames;
 mod stream;

@@ -20,10 +20,6 @@ impl<S> AcceptableAuthority<S> {
             frames: Frames::default(),
         }
     }
-
-    pub(in crate::server) fn stream(&self) -> &S {
-        &self.stream
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for AcceptableAuthority<S> {
