@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cooper_core::model::{Failure, FailureKind};
+use cooper_core::model::{Failure, FailureKind, Warning};
 use cooper_core::ports::{ExportPart, ExportRequest, ExportResponse, Exporter};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use super::platforms;
 use crate::driver::contain;
 use crate::engine::Parts;
 use crate::job::{ExporterSpec, Job};
@@ -71,6 +72,42 @@ impl Export {
         }
         result
     }
+}
+
+/// Warns when a result is not for the platforms that were asked for.
+pub(crate) fn tell_of_platforms(
+    parts: &Parts,
+    job: &Job,
+    requested: Option<&str>,
+    results: &[ExportPart],
+    metadata: &BTreeMap<String, Bytes>,
+) {
+    let platforms = parts.worker.info().platforms;
+    let Some(host) = platforms.first() else {
+        return;
+    };
+    let is_map = results.iter().any(|part| part.platform.is_some());
+    if !is_map && results.iter().all(|part| part.result.is_none()) {
+        return;
+    }
+    let warnings = platforms::mismatch(requested, metadata, is_map, host);
+    if warnings.is_empty() {
+        return;
+    }
+    let id = format!("{}-verify", job.id);
+    let scope = VertexScope::start(
+        Arc::clone(&job.log),
+        &id,
+        "Verifying build result".to_owned(),
+    );
+    for short in warnings {
+        let warning = Warning {
+            short,
+            ..Warning::default()
+        };
+        job.log.warn(Some(scope.digest()), &warning);
+    }
+    scope.end(&Ok::<_, Failure>(()));
 }
 
 /// Runs all exporters of a build at the same time and puts together what they tell; where two tell the same key, the

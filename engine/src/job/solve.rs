@@ -201,6 +201,11 @@ impl Run {
                 response.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
             }
         }
+        if !asked {
+            let options = self.spec.build.options();
+            let requested = options.get("platform").map(String::as_str);
+            export::tell_of_platforms(&self.parts, &self.job, requested, &parts, &metadata);
+        }
         let gathered = self.gather(&mut parts, edges).await?;
         let finals: Vec<_> = parts
             .iter()

@@ -193,8 +193,11 @@ impl Session for RemoteSession {
         let mut client = SshClient::new(self.channel.clone());
         if let Err(status) = client.check_agent(request).await {
             return Err(match status.code() {
-                // The client's own words for an id that it does not have have no code.
-                Code::NotFound | Code::Unknown | Code::Unimplemented => unknown(),
+                // What the client says of an id that it does not have comes without a code.
+                Code::NotFound | Code::Unknown => {
+                    Failure::new(FailureKind::NotFound, status.message())
+                }
+                Code::Unimplemented => unknown(),
                 _ => failure_from_status(&status),
             });
         }

@@ -22,6 +22,8 @@ const VERTEX: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 /// A message, not JSON: clients find it by its name among the messages that they know.
 const SOLVE: &str = "type.googleapis.com/errdefs.Solve";
+const EXIT: &str = "github.com/moby/buildkit/gatewayapi.ExitMessage+json";
+const STACK: &str = "github.com/moby/buildkit/stack.Stack+json";
 /// What only Cooper's own clients understand; others pass over it.
 const FAILURE: &str = "cooper/Failure+json";
 
@@ -83,6 +85,55 @@ struct FailureJson {
     exit_code: Option<i32>,
 }
 
+/// How a process ended.
+#[derive(Serialize, Deserialize, Default)]
+struct ExitJson {
+    #[serde(rename = "Code", default)]
+    code: u32,
+}
+
+/// Where in which program an error was made, for who reports it.
+#[derive(Serialize, Deserialize, Default)]
+struct StackJson {
+    #[serde(default)]
+    frames: Vec<FrameJson>,
+    #[serde(default)]
+    version: String,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct FrameJson {
+    #[serde(rename = "Name", default)]
+    name: String,
+    #[serde(rename = "File", default)]
+    file: String,
+    #[serde(rename = "Line", default)]
+    line: u32,
+}
+
+impl StackJson {
+    /// Where this engine put an error into words.
+    fn here() -> Self {
+        Self {
+            frames: vec![FrameJson {
+                name: OWN_FRAME.to_owned(),
+                file: file!().to_owned(),
+                line: line!(),
+            }],
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.frames.iter().any(|frame| frame.name == OWN_FRAME)
+    }
+}
+
+/// What clients of BuildKit take an exit code for that nobody knows.
+const UNKNOWN_EXIT: u32 = 255;
+
+const OWN_FRAME: &str = concat!(module_path!(), "::status_from_failure");
+
 /// A failure as a client gets it.
 #[must_use]
 pub fn status_from_failure(failure: &Failure) -> Status {
@@ -116,6 +167,17 @@ pub fn failure_from_rpc(status: &rpc::Status) -> Failure {
 
 fn details(failure: &Failure) -> Vec<Any> {
     let mut details = Vec::new();
+    if !failure
+        .details
+        .iter()
+        .any(|detail| detail.type_url == STACK)
+    {
+        details.extend(detail(STACK, &StackJson::here()));
+    }
+    if let FailureKind::Exit { code } = failure.kind {
+        let code = u32::try_from(code).unwrap_or(UNKNOWN_EXIT);
+        details.extend(detail(EXIT, &ExitJson { code }));
+    }
     if let Some(vertex) = &failure.vertex {
         details.extend(detail(
             VERTEX,
@@ -215,6 +277,13 @@ fn read(code: Code, message: &str, details: &[Any]) -> Failure {
                 let vertex: VertexJson = parse(detail);
                 failure.vertex = vertex.digest.parse().ok();
             }
+            EXIT => {
+                let exit: ExitJson = parse(detail);
+                failure.kind = FailureKind::Exit {
+                    code: i32::try_from(exit.code).unwrap_or(i32::MAX),
+                };
+            }
+            STACK if parse::<StackJson>(detail).is_ours() => {}
             SOURCE => failure.locations.push(location(parse(detail))),
             FAILURE => {
                 let own: FailureJson = parse(detail);

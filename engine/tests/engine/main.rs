@@ -6,6 +6,7 @@ mod builds;
 mod caches;
 mod frontend_images;
 mod hostile;
+mod kept;
 mod sharing;
 
 mod socket;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cooper_engine::Engine;
 use cooper_engine::server::unix_connections;
+use cooper_proto::content::content_client::ContentClient;
 use cooper_proto::control::BytesMessage;
 use cooper_proto::control::control_client::ControlClient;
 use cooper_proto::frontend::llb_bridge_client::LlbBridgeClient;
@@ -75,6 +76,7 @@ impl Served {
 pub(crate) struct Client {
     pub(crate) control: ControlClient<Channel>,
     pub(crate) gateway: LlbBridgeClient<Channel>,
+    pub(crate) content: ContentClient<Channel>,
     tasks: JoinSet<()>,
 }
 
@@ -92,7 +94,8 @@ impl Client {
             .expect("the socket is there");
         Self {
             control: ControlClient::new(channel.clone()),
-            gateway: LlbBridgeClient::new(channel),
+            gateway: LlbBridgeClient::new(channel.clone()),
+            content: ContentClient::new(channel),
             tasks: JoinSet::new(),
         }
     }
