@@ -256,7 +256,7 @@ impl<'a> Conversion<'a> {
             "context" => self.context.epoch(self.input, questions)?,
             text => match text.parse() {
                 Ok(seconds) => Some(seconds),
-                Err(_) => self.named_epoch(&text.to_owned(), file, questions)?,
+                Err(_) => self.named_epoch(text, file, questions)?,
             },
         };
         match self.epoch {

@@ -38,7 +38,7 @@ fn ends_authority(c: char) -> bool {
 
 fn mask(user: &str) -> String {
     match user.split_once(':') {
-        Some((name, _)) if name.is_empty() => format!(":{MASK}"),
+        Some(("", _)) => format!(":{MASK}"),
         Some(_) => format!("{MASK}:{MASK}"),
         None if user.is_empty() => String::new(),
         None => MASK.to_owned(),
