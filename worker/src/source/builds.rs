@@ -7,10 +7,13 @@ use parking_lot::Mutex;
 /// What one source of one build was found to be; who holds the lock finds out, the others wait.
 pub(super) type Found<T> = Arc<tokio::sync::Mutex<Option<Arc<T>>>>;
 
+/// The places of all builds, by source.
+type Known<T> = HashMap<JobId, HashMap<String, Found<T>>>;
+
 /// What sources were found to be during each build, so that a build sees each of them in one state only, whatever
 /// changes on the other side or is pruned on ours meanwhile.
 pub(super) struct Builds<T> {
-    known: Arc<Mutex<HashMap<JobId, HashMap<String, Found<T>>>>>,
+    known: Arc<Mutex<Known<T>>>,
 }
 
 impl<T> Clone for Builds<T> {
