@@ -65,7 +65,8 @@ pub(super) fn of_build(state: &Path, reference: &str) -> String {
 }
 
 fn answer(flags: &ExplainFlags, state: &Path) -> Result<String, String> {
-    let records = read_all(state).map_err(|error| error.to_string())?;
+    // The engine has a folder of its own in the state folder.
+    let records = read_all(&state.join("engine")).map_err(|error| error.to_string())?;
     let build = match &flags.build {
         Some(name) => find(&records, name)?,
         None => records.first().ok_or("there is no build to explain yet")?,
