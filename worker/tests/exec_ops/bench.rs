@@ -197,12 +197,6 @@ impl Bench {
         &self.ops
     }
 
-    /// How many states are being made.
-    pub(crate) fn half_made(&self) -> usize {
-        let work = self.temp.path().join("state/work");
-        std::fs::read_dir(work).unwrap().count()
-    }
-
     pub(crate) async fn run_on(
         &self,
         inputs: &[&ResultId],
