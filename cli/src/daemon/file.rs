@@ -65,7 +65,7 @@ pub(super) struct OtelTable {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct CdiTable {
     pub(super) disabled: Option<bool>,
     pub(super) spec_dirs: Vec<PathBuf>,
