@@ -1,5 +1,7 @@
 //! Checks of good practice: what they find, what they leave alone, what they change.
 
+#![expect(clippy::unwrap_used, reason = "a test's own Dockerfiles can be read")]
+
 use cooper_frontend::practice::{Practice, check, diff, repair};
 
 #[track_caller]

@@ -1,5 +1,10 @@
 //! `cooper explain` names the right cause: one change a scenario, each built before and after it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scenario's own changes of its folder work"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -119,7 +119,7 @@ async fn container(bridge: &BuildBridge, source: &Source) -> Result<ContainerReq
     let mkfile = pb::FileActionMkFile {
         path: String::from("/frontend.bin"),
         mode: 0o400,
-        data: source.definition.encode_to_vec().into(),
+        data: source.definition.encode_to_vec(),
         timestamp: -1,
         ..pb::FileActionMkFile::default()
     };

@@ -86,7 +86,7 @@ async fn a_chain_of_results_counts_each_layer_once() {
     let top = bench.result(&base, "b");
     let (base, top) = (bench.record(&base).await, bench.record(&top).await);
     assert!(base.parents.is_empty());
-    assert_eq!(top.parents, [base.id.clone()]);
+    assert_eq!(top.parents, std::slice::from_ref(&base.id));
     assert!(base.size >= 10_000 && top.size >= 10_000);
     assert!(
         top.size < 20_000,

@@ -97,7 +97,7 @@ impl LocalWorker {
                 self.chains(&request, &events, cancelled, work).await
             }
             Kind::Diff(op) => {
-                let op = op.clone();
+                let op = *op;
                 let work = move |it: &Chained<'_>| {
                     chains::diff(it.snapshots, &op, it.inputs, it.name, it.stop)
                 };

@@ -12,6 +12,14 @@ use tokio::sync::Notify;
 
 use crate::bench::{Bench, bench};
 
+#[expect(clippy::disallowed_methods, reason = "each test joins what it starts")]
+fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(future)
+}
+
 /// What a program wrote.
 #[derive(Default)]
 struct Heard {
@@ -82,7 +90,7 @@ async fn first(
     let request = program(&["cat"], ProcessInput::Pipe);
     let process = container.start(request).await.unwrap();
     let followed = Arc::clone(&process);
-    let end = tokio::spawn(async move { followed.run(Arc::new(Heard::default())).await });
+    let end = spawn(async move { followed.run(Arc::new(Heard::default())).await });
     (process, end)
 }
 
@@ -117,7 +125,7 @@ async fn all_programs_end_with_the_first() {
     let request = program(&["sh", "-c", "echo up; sleep 1000"], ProcessInput::Nothing);
     let sleeper = container.start(request).await.unwrap();
     let listener = Arc::clone(&heard);
-    let slept = tokio::spawn(async move { sleeper.run(listener).await });
+    let slept = spawn(async move { sleeper.run(listener).await });
     heard.until("up").await;
     cat.close_input().await;
     assert_eq!(end.await.unwrap(), Ok(0));
@@ -146,7 +154,7 @@ async fn a_terminal_is_one_and_signals_arrive() {
     let shell = container.start(request).await.unwrap();
     shell.resize(40, 80);
     let (followed, listener) = (Arc::clone(&shell), Arc::clone(&heard));
-    let end = tokio::spawn(async move { followed.run(listener).await });
+    let end = spawn(async move { followed.run(listener).await });
     heard.until("ready").await;
     assert!(heard.text().contains("terminal"), "{}", heard.text());
     assert!(shell.signal(0).is_err());

@@ -210,7 +210,7 @@ mod tests {
             let length = u8::try_from(payload.len()).unwrap();
             for flags in [0, PADDED, PADDED | PRIORITY] {
                 let frame = [&[0, 0, length, HEADERS, flags, 0, 0, 0, 1], payload].concat();
-                assert_eq!(cleaned(&[frame.clone()], 4).len(), frame.len());
+                assert_eq!(cleaned(std::slice::from_ref(&frame), 4).len(), frame.len());
             }
         }
     }

@@ -51,7 +51,7 @@ impl ExecOps {
         };
         let sandbox = held.sandbox(&nothing).await?;
         *held.looks.lock() = held.looks_into(&sandbox.container);
-        *held.state.lock().await = State::Fresh(sandbox.after);
+        *held.state.lock().await = State::Fresh(Box::new(sandbox.after));
         Ok(Arc::new(held))
     }
 }
@@ -74,9 +74,9 @@ struct Held {
 
 enum State {
     /// Nothing has run in it.
-    Fresh(AfterRun),
+    Fresh(Box<AfterRun>),
     /// Its first program was started, and may have ended.
-    Running(Running),
+    Running(Box<Running>),
     /// It was released, or its first program could not be started.
     Over,
 }
@@ -290,9 +290,9 @@ impl HeldContainer for Held {
             ));
         };
         self.looks.lock().clear();
-        abandon(unused).await;
+        abandon(*unused).await;
         let (running, process) = self.first(&request).await?;
-        *state = State::Running(running);
+        *state = State::Running(Box::new(running));
         Ok(process)
     }
 
@@ -331,7 +331,7 @@ impl HeldContainer for Held {
         // Whether a program has not ended.
         let ran = self.users.try_write().is_err();
         let after = match state {
-            State::Fresh(after) => after,
+            State::Fresh(after) => *after,
             State::Running(running) => {
                 running.control.kill();
                 // All programs have ended when this is had.

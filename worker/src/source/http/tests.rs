@@ -59,6 +59,10 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let site = Arc::new(Site::default());
         let served = Arc::clone(&site);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "aborted when the server is dropped"
+        )]
         let task = tokio::spawn(async move {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else {

@@ -112,6 +112,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let folder = folder.to_owned();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "aborted when the server is dropped"
+        )]
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let stream = stream.into_std().unwrap();
@@ -149,6 +153,10 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let (folder, seen) = (folder.to_owned(), Arc::clone(&requests));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "aborted when the server is dropped"
+        )]
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut head = Vec::new();
