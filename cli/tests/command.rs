@@ -216,9 +216,9 @@ fn dockerfile_and_archive_come_from_standard_input() {
 #[test]
 fn wrong_uses_exit_with_words() {
     let sandbox = Sandbox::new("");
-    let unsupported = run(sandbox.build(&["--ssh=default", "."]));
+    let unsupported = run(sandbox.build(&["--sbom=true", "."]));
     assert_eq!(unsupported.status.code(), Some(1));
-    assert!(stderr(&unsupported).contains("--ssh default is not supported yet"));
+    assert!(stderr(&unsupported).contains("--sbom=true is not supported yet"));
     let unknown = run(sandbox.build(&["--tagg=x", "."]));
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("--tag"));

@@ -161,6 +161,6 @@ mod tests {
                 .records
                 .is_empty()
         );
-        assert!(CacheConfig::parse(b"[]").is_err());
+        assert!(CacheConfig::parse(b"\"records\"").is_err());
     }
 }

@@ -29,6 +29,7 @@ const LACKING_PACKAGES: &[&str] = &[
     "errdefs",
     "moby.buildkit.v1.sourcepolicy.policysession",
     "moby.exporter.v1",
+    "opentelemetry.proto.collector.trace.v1",
     "stack",
 ];
 
@@ -247,6 +248,7 @@ fn descriptors_serve_reflection_with_all_services() {
         "moby.filesync.v1.FileSync",
         "moby.sshforward.v1.SSH",
         "moby.upload.v1.Upload",
+        "opentelemetry.proto.collector.trace.v1.TraceService",
     ];
     assert_eq!(services, expected.into_iter().map(String::from).collect());
 }

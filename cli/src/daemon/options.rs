@@ -452,7 +452,6 @@ mod tests {
                 "[frontend.'dockerfile.v0']\nenabled = false",
                 "frontend.\"dockerfile.v0\".enabled=false",
             ),
-            (&[], "[dns]\nnameservers = ['1.1.1.1']", "dns"),
         ] {
             let error = options(line, text).unwrap_err();
             assert_eq!(error, OptionsError::Unsupported(vec![name.to_owned()]));
