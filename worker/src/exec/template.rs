@@ -296,7 +296,7 @@ mod tests {
         );
         assert_eq!(config.linux.masked_paths, [""; 0].map(PathBuf::from));
         assert_eq!(config.linux.resources, Resources::default());
-        assert!(config.linux.devices.iter().any(|d| d.path == "/dev/fuse"));
+        assert!(config.linux.devices.iter().any(|d| d.path == *"/dev/fuse"));
     }
 
     #[test]
