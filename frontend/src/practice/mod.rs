@@ -2,7 +2,7 @@
 //!
 //! They are Cooper's own and no part of what BuildKit's clients ask for. Each finding says what a change would save and,
 //! where a machine can make the change, has it ready. Names can be put into `# check=skip=` like those of lint rules.
-//! The way through: [`shell`] takes the scripts of RUN apart, `facts` reads a file into stages and steps, the rules in
+//! The way through: `shell` takes the scripts of RUN apart, `facts` reads a file into stages and steps, the rules in
 //! `packages`, `copies` and `images` look for one thing each, `repair` applies changes.
 
 mod copies;
