@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "session_exporter.proto",
     "content.proto",
     "trace_service.proto",
+    "cooper.proto",
     "google/rpc/status.proto",
 ];
 
@@ -37,6 +38,7 @@ const SHARED_BYTES: &[&str] = &[
     ".fsutil.types.Packet.data",
     ".containerd.services.content.v1.ReadContentResponse",
     ".containerd.services.content.v1.WriteContentRequest",
+    ".cooper.v1.ImagesRequest",
 ];
 
 #[expect(

@@ -6,6 +6,7 @@
 //! * [`progress`]: what users see of it.
 //! * [`daemon`]: how engines are made.
 //! * [`config`]: what is read of the world, once.
+//! * [`rights`]: what a program does to have rights over files and mounts.
 
 pub mod attach;
 pub mod client;
@@ -14,3 +15,4 @@ pub mod config;
 pub mod daemon;
 pub mod log;
 pub mod progress;
+pub mod rights;

@@ -214,11 +214,51 @@ fn dockerfile_and_archive_come_from_standard_input() {
 }
 
 #[test]
+fn fixing_comes_after_the_check_and_tells_what_was_changed() {
+    let sandbox = Sandbox::new("");
+    let file = sandbox.context().join("Dockerfile");
+    fs::write(&file, "FROM scratch\nRUN apk add curl\n").unwrap();
+    let first = run(sandbox.build(&["--check", "--fix", "."]));
+    let checked = String::from_utf8(first.stdout.clone()).unwrap();
+    assert!(checked.contains("PRACTICE: PackageCacheKept"), "{checked}");
+    let told = stderr(&first);
+    assert!(told.contains("1 change made"), "{told}");
+    assert!(told.contains("+RUN apk add --no-cache curl"), "{told}");
+    let changed = fs::read_to_string(&file).unwrap();
+    assert_eq!(changed, "FROM scratch\nRUN apk add --no-cache curl\n");
+    let second = run(sandbox.build(&["--check", "--fix", "."]));
+    let checked = String::from_utf8(second.stdout.clone()).unwrap();
+    assert!(!checked.contains("PackageCacheKept"), "{checked}");
+    assert!(stderr(&second).contains("nothing to change"));
+}
+
+#[test]
+fn name_beside_an_output_is_said_to_go_there_or_nowhere() {
+    let sandbox = Sandbox::new("");
+    let archive = run(sandbox.build(&["-t", "app:1", "-o", "type=oci,dest=app.tar", "."]));
+    let said = stderr(&archive);
+    assert!(
+        said.contains("note: the name is written into the output"),
+        "{said}"
+    );
+    let files = run(sandbox.build(&["-t", "app:1", "-o", "out", "."]));
+    let said = stderr(&files);
+    assert!(
+        said.contains("note: no output takes the name of --tag"),
+        "{said}"
+    );
+    let kept = run(sandbox.build(&["-t", "app:1", "-o", "out", "-o", "type=image", "."]));
+    assert!(!stderr(&kept).contains("note: "), "{}", stderr(&kept));
+    let listed = run(sandbox.command(&["image", "ls"]));
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("app:1"));
+}
+
+#[test]
 fn wrong_uses_exit_with_words() {
     let sandbox = Sandbox::new("");
-    let unsupported = run(sandbox.build(&["--sbom=true", "."]));
+    let unsupported = run(sandbox.build(&["--add-host=a:host-gateway", "."]));
     assert_eq!(unsupported.status.code(), Some(1));
-    assert!(stderr(&unsupported).contains("--sbom=true is not supported yet"));
+    assert!(stderr(&unsupported).contains("the address host-gateway is not supported yet"));
     let unknown = run(sandbox.build(&["--tagg=x", "."]));
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("--tag"));

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::attest::{ProvenanceEnvironment, Requests};
 use crate::driver::{Driver, DriverParts, Permits, Task, Tasks};
 use crate::frontend_image::FrontendImages;
 use crate::garbage::GarbageCollection;
@@ -19,7 +20,7 @@ use crate::history::{History, Record};
 use crate::job::{self, JobRegistry, Running, SolveOutcome, SolveSpec};
 use crate::progress::{self, StatusStream};
 use crate::session::SessionRegistry;
-use crate::{Clock, Limits};
+use crate::{Clock, Limits, Vitals};
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -55,6 +56,8 @@ pub struct EngineParts {
     pub limits: Limits,
     /// What builds may ask for beyond the ordinary: `network.host`, `security.insecure`, `device`.
     pub allowed_entitlements: BTreeSet<String>,
+    /// What provenance is to tell of this machine.
+    pub provenance_environment: ProvenanceEnvironment,
     /// Cooper's version, for who asks.
     pub version: String,
 }
@@ -82,6 +85,9 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) allowed_entitlements: BTreeSet<String>,
+    pub(crate) provenance_environment: ProvenanceEnvironment,
+    /// Which requests made which results.
+    pub(crate) requests: Requests,
     pub(crate) version: String,
     pub(crate) tasks: Tasks,
     pub(crate) driver: Driver,
@@ -144,6 +150,8 @@ impl Engine {
                 clock: parts.clock,
                 limits: parts.limits,
                 allowed_entitlements: parts.allowed_entitlements,
+                provenance_environment: parts.provenance_environment,
+                requests: Requests::default(),
                 version: parts.version,
                 tasks,
                 driver,
@@ -202,10 +210,42 @@ impl Engine {
         self.parts.history.list()
     }
 
+    /// Whether no build runs.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.parts.jobs.is_empty()
+    }
+
+    /// Completes when builds that run or will run have ended and none runs.
+    pub async fn comes_to_rest(&self) {
+        self.parts.jobs.emptied().await;
+    }
+
+    /// What it does now and has done.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            running: self.parts.jobs.names(),
+            ended: self.parts.jobs.ended(),
+            sessions: self.parts.sessions.count(),
+            tasks: self.parts.tasks.count(),
+        }
+    }
+
     /// Where clients attach.
     #[must_use]
     pub fn sessions(&self) -> &SessionRegistry {
         &self.parts.sessions
+    }
+
+    /// Refuses builds from now on; those that run go on.
+    pub fn close(&self) {
+        self.parts.jobs.close();
+    }
+
+    /// Completes when no build runs.
+    pub async fn idle(&self) {
+        self.parts.jobs.empty().await;
     }
 
     /// Stops every build, waits for all cleanup and ends. Builds asked for afterwards are refused.

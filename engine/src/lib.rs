@@ -17,6 +17,7 @@ pub mod progress;
 pub mod server;
 pub mod session;
 
+mod attest;
 mod bridge;
 mod clock;
 mod driver;
@@ -24,8 +25,11 @@ mod export;
 mod frontend_image;
 mod garbage;
 mod limits;
+mod vitals;
 
+pub use attest::ProvenanceEnvironment;
 pub use clock::Clock;
 pub use engine::{Engine, EngineParts};
 pub use frontend_image::FrontendImages;
 pub use limits::Limits;
+pub use vitals::Vitals;

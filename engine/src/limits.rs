@@ -1,6 +1,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::progress::OutputLimits;
+
 /// Bounds on what clients can make the engine do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -16,6 +18,8 @@ pub struct Limits {
     pub refs_per_build: usize,
     /// Containers that a frontend may hold open at a time.
     pub containers_per_frontend: usize,
+    /// How much output of its running steps a client is sent; all of it is in the log.
+    pub output: OutputLimits,
     /// How long a request waits for a session that has not attached yet (parity sheet D).
     pub session_wait: Duration,
     /// How long a request for progress waits for a build that is not known yet (parity sheet F).
@@ -41,6 +45,7 @@ impl Default for Limits {
             exporters: 16,
             refs_per_build: 10_000,
             containers_per_frontend: 100,
+            output: OutputLimits::default(),
             session_wait: Duration::from_secs(5),
             status_wait: Duration::from_secs(6),
             health_interval: Duration::from_secs(5),

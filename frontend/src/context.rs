@@ -107,7 +107,8 @@ impl MainContext {
                 Notes::internal(&format!("load {IGNORE_FILE}")),
             ))
         });
-        let content = questions.file(&definition, IGNORE_FILE, None)?;
+        // A build that uses no context needs none.
+        let content = questions.file_of_folder(&definition, IGNORE_FILE)?;
         Ok(content
             .map(|content| parse_ignore_file(&String::from_utf8_lossy(&content)))
             .unwrap_or_default())
@@ -211,6 +212,7 @@ pub(crate) fn dockerfile(
     };
     let lower = (base(name) == DOCKERFILE).then(|| join(&[&dir(name), &DOCKERFILE.to_lowercase()]));
     let ignore_name = format!("{name}.dockerignore");
+    let mut is_local = false;
     let definition = match (key, input.inputs.get(folder), context.is_local()) {
         (None, Some(definition), _)
             if !matches!(
@@ -226,6 +228,7 @@ pub(crate) fn dockerfile(
             marshal(&graph, output, &input.host, None)
         }
         _ => {
+            is_local = true;
             let mut follow = vec![name.to_owned(), ignore_name.clone()];
             follow.extend(lower.clone());
             definition_of(input, |graph| {
@@ -265,11 +268,41 @@ pub(crate) fn dockerfile(
         name: name.to_owned(),
         data,
         definition,
+        is_local,
     };
     Ok((
         file,
         ignored.map(|content| parse_ignore_file(&String::from_utf8_lossy(&content))),
     ))
+}
+
+/// What brings in a file beside the Dockerfile: of a client's folder only what is asked for is sent.
+pub(crate) fn beside(
+    input: &Input,
+    options: &Options,
+    dockerfile: &File,
+    path: &str,
+) -> pb::Definition {
+    if !dockerfile.is_local {
+        return dockerfile.definition.clone();
+    }
+    let key = options.all.get("dockerfilekey").map(String::as_str);
+    let folder = key.unwrap_or("dockerfile");
+    definition_of(input, |graph| {
+        let from = Local {
+            name: folder,
+            session: session_of(input, folder),
+            shared_key: folder.to_owned(),
+            follow: &[path.to_owned()],
+            always: true,
+            ..Local::default()
+        };
+        Some(local(
+            graph,
+            &from,
+            Notes::internal(&format!("load {path}")),
+        ))
+    })
 }
 
 /// A definition of its own.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cooper_core::ports::{SourceMeta, SourceQuery};
+use cooper_core::attest::Scanner;
+use cooper_core::ports::{ImageAnswer, ImageQuery, SourceMeta, SourceQuery};
 use cooper_proto::pb;
 
 use crate::context::{self, MainContext};
@@ -10,11 +11,13 @@ use crate::diagnostic::{Fault, Warning};
 use crate::dockerfile::{directive, parse};
 use crate::facts::{Fact, Facts, Need};
 use crate::image::Image;
+use crate::include;
 use crate::instruction::stages;
 use crate::lint::Linter;
 use crate::llb::SourceMap;
+use crate::lower::Shown;
 use crate::options::{Options, Texts};
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 use crate::stage::{Conversion, Made, Purpose};
 use crate::subrequest::{self, Answer, LintResult, Request};
 
@@ -75,6 +78,10 @@ pub struct Part {
     /// # Units
     /// Seconds since 1970.
     pub epoch: Option<i64>,
+    /// What a scanner is shown beside the file system, when one is asked for.
+    pub(crate) shown: Option<Shown>,
+    /// What makes the statements of what is in the file system, when they are asked for.
+    pub scan: Option<pb::Definition>,
 }
 
 /// A Dockerfile for a frontend that is an image.
@@ -110,6 +117,8 @@ pub struct File {
     pub data: Vec<u8>,
     /// The definition that brought it in.
     pub definition: pb::Definition,
+    /// Whether it came from a folder of the client's, of which only what is asked for is sent.
+    pub is_local: bool,
 }
 
 /// Why a conversion stops before its end.
@@ -174,10 +183,30 @@ impl Questions<'_> {
         path: &str,
         limit: Option<u64>,
     ) -> Result<Option<Vec<u8>>, Stop> {
+        self.file_if(definition, path, limit, false)
+    }
+
+    /// The same of a folder that need not be there.
+    pub(crate) fn file_of_folder(
+        &mut self,
+        definition: &pb::Definition,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, Stop> {
+        self.file_if(definition, path, None, true)
+    }
+
+    fn file_if(
+        &mut self,
+        definition: &pb::Definition,
+        path: &str,
+        limit: Option<u64>,
+        lenient: bool,
+    ) -> Result<Option<Vec<u8>>, Stop> {
         let need = Need::File {
             definition: definition.clone(),
             path: path.to_owned(),
             limit,
+            lenient,
         };
         match self.ask(need)? {
             Fact::File(content) => Ok(content.map(|bytes| bytes.to_vec())),
@@ -230,6 +259,9 @@ fn attempt(input: &Input, questions: &mut Questions<'_>, seen: &mut Seen) -> Res
     if let Some(forward) = other_frontend(&options, &file) {
         return Ok(Step::Forward(Box::new(forward)));
     }
+    let beside = |path: &str| context::beside(input, &options, &file, path);
+    let file = include::expand(file.clone(), beside, questions)?;
+    seen.file = Some(file.clone());
     let request = Request::of(&options)?;
     if let Some(metadata) = answer_from_text(request, &file.data)? {
         return Ok(answered(metadata, Vec::new(), file));
@@ -253,6 +285,13 @@ fn attempt(input: &Input, questions: &mut Questions<'_>, seen: &mut Seen) -> Res
         Some(request) => work.answer(request, file, questions, seen),
         None => work.build(file, questions, seen),
     }
+}
+
+fn scan(scanner: &Scanner, part: &Part) -> Result<pb::Definition, Fault> {
+    let name = platform::full(&platform::normalize(&part.platform));
+    let shown = part.shown.clone().unwrap_or_default();
+    let scan = scanner.definition(&name, &part.definition, &shown.extras, shown.ignore_cache);
+    scan.map_err(Fault::from)
 }
 
 /// Answers that no stage has to be converted for.
@@ -316,6 +355,13 @@ impl<'a> Work<'a> {
         };
         let mut parts = Vec::new();
         let mut waiting = false;
+        let scanner = match self.scanner(questions) {
+            Err(Stop::Wait) => {
+                waiting = true;
+                None
+            }
+            scanner => scanner?,
+        };
         for (at, target) in targets.into_iter().enumerate() {
             let mut conversion = self.conversion(target, Purpose::Build);
             let outcome = conversion.run(questions);
@@ -332,12 +378,40 @@ impl<'a> Work<'a> {
         if waiting {
             return Err(Stop::Wait);
         }
+        if let Some(scanner) = scanner {
+            for part in &mut parts {
+                part.scan = Some(scan(&scanner, part)?);
+            }
+        }
         Ok(Step::Done(Box::new(Outcome {
             parts,
             multi_platform: self.options.multi_platform,
             warnings: std::mem::take(&mut seen.warnings),
             file,
         })))
+    }
+
+    /// The program that says what is in the result, if that is wanted.
+    fn scanner(&self, questions: &mut Questions<'_>) -> Result<Option<Scanner>, Stop> {
+        let Some(wanted) = &self.options.sbom else {
+            return Ok(None);
+        };
+        let platform = self.input.host.clone();
+        let query = ImageQuery {
+            reference: wanted.generator.clone(),
+            platform: Some(platform.clone()),
+            mode: self.options.resolve_mode,
+            log_name: String::new(),
+            oci_layout_store: None,
+        };
+        let Fact::Image(image) = questions.ask(Need::Image(query))? else {
+            return Err(Fault::new("the answer about the scanner is no image").into());
+        };
+        let parameters = wanted.parameters.clone();
+        let scanner = image
+            .and_then(ImageAnswer::into_image)
+            .and_then(|image| Scanner::read(&image.reference, &image.config, platform, parameters));
+        Ok(Some(scanner.map_err(Fault::from)?))
     }
 
     fn answer(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cooper_core::model::FailureKind;
+use cooper_core::model::{Failure, FailureKind};
 
 /// A closed range of Dockerfile lines.
 ///
@@ -47,6 +47,15 @@ pub struct Fault {
     pub suggestion: Option<String>,
     /// The places, innermost first. Empty when the fault lies outside the file (an option, a missing file).
     pub lines: Vec<Lines>,
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Self {
+            kind: failure.kind,
+            ..Self::new(failure.message)
+        }
+    }
 }
 
 impl Fault {

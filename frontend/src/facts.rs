@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cooper_core::model::Failure;
-use cooper_core::ports::{ImageQuery, ResolvedImage, SourceMeta, SourceQuery};
+use cooper_core::ports::{ImageAnswer, ImageQuery, SourceMeta, SourceQuery};
 use cooper_proto::{Digest, pb};
 use prost::Message;
 
@@ -19,6 +19,9 @@ pub enum Need {
         path: String,
         /// How many bytes at most are wanted.
         limit: Option<u64>,
+        /// Whether a result that does not exist is one without the file: a folder that no client offers has none, and
+        /// whoever uses it will hear so.
+        lenient: bool,
     },
     /// An image's digest and configuration.
     Image(ImageQuery),
@@ -32,7 +35,7 @@ pub enum Fact {
     /// A file's content; `None` if there is no such file.
     File(Option<Bytes>),
     /// An image, or why it could not be resolved: the conversion says where it is asked for.
-    Image(Result<ResolvedImage, Failure>),
+    Image(Result<ImageAnswer, Failure>),
     /// What a source is.
     Source(SourceMeta),
 }
@@ -50,9 +53,10 @@ impl Need {
                 definition,
                 path,
                 limit,
+                lenient,
             } => {
                 let digest = Digest::sha256_of(definition.def.concat());
-                format!("file {digest} {limit:?} {path}")
+                format!("file {digest} {limit:?} {lenient} {path}")
             }
             Self::Source(query) => format!(
                 "source {:?} {} {:?}",

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cooper_core::attest::Scanner;
 use cooper_core::model::{self, Failure, FailureKind, SourceFile, SourceLocation, SourceRange};
 use cooper_core::ports::{Bridge, Frontend, FrontendPart, FrontendRequest, FrontendResult, RefId};
 use cooper_proto::{Digest, pb};
@@ -100,10 +101,16 @@ impl Gateway {
                 definition,
                 path,
                 limit,
+                lenient,
             } => {
                 let result = self.result(definition).await?;
                 // A source that does not exist is another matter than a file that a source does not have.
-                self.bridge.evaluate(&result).await?;
+                match self.bridge.evaluate(&result).await {
+                    Err(failure) if *lenient && failure.kind == FailureKind::NotFound => {
+                        return Ok(Fact::File(None));
+                    }
+                    evaluated => evaluated?,
+                }
                 let range = limit.map(|limit| 0..limit);
                 match self.bridge.read_file(&result, path, range).await {
                     Ok(content) => Ok(Fact::File(Some(content))),
@@ -165,6 +172,7 @@ impl Gateway {
                 .into_iter()
                 .map(|(key, value)| (key, value.into()))
                 .collect(),
+            ..FrontendResult::default()
         }
     }
 
@@ -182,6 +190,11 @@ impl Gateway {
                 outcome.multi_platform.then_some(id.as_str()),
                 &mut result.metadata,
             );
+            if let Some(scan) = &part.scan {
+                let scanned = self.bridge.solve(scan.clone()).await?;
+                let said = result.attestations.entry(id.clone()).or_default();
+                said.push(Scanner::statements(Some(scanned)));
+            }
             result.parts.push(FrontendPart {
                 platform: outcome.multi_platform.then_some(id),
                 result: made,

@@ -2,7 +2,7 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use cooper_core::patterns::parse_ignore_file;
-use cooper_core::ports::ImageQuery;
+use cooper_core::ports::{ImageAnswer, ImageQuery};
 use cooper_proto::Digest;
 use cooper_proto::reference::Reference;
 use serde_json::Value;
@@ -29,7 +29,12 @@ pub(crate) struct NamedContext {
     value: String,
     /// The platform it is wanted for.
     platform: Option<Platform>,
+    /// How often a rule about sources has put another source in its place.
+    changes: usize,
 }
+
+/// How often rules about sources may change one context; BuildKit's own bound.
+const MOST_CHANGES: usize = 20;
 
 /// A named context as a file system.
 pub(crate) struct Loaded {
@@ -78,6 +83,7 @@ pub(crate) fn find(
                 full_name,
                 value,
                 platform: platform.cloned(),
+                changes: 0,
             })
         }))
 }
@@ -99,7 +105,10 @@ impl NamedContext {
         } else {
             kind
         } {
-            "docker-image" => self.image(rest.trim_start_matches("//"), graph, options, questions),
+            "docker-image" => {
+                let text = rest.trim_start_matches("//");
+                self.image(text, graph, input, options, questions)
+            }
             "oci-layout" => self.layout(
                 rest.trim_start_matches("//"),
                 graph,
@@ -156,10 +165,29 @@ impl NamedContext {
         }
     }
 
+    /// What a rule about sources puts in the image's place.
+    fn replaced(&self, by: &str) -> Result<Self, Fault> {
+        let (kind, rest) = by
+            .split_once("://")
+            .ok_or_else(|| Fault::new(format!("could not parse ref: {by}")))?;
+        if self.changes == MOST_CHANGES {
+            return Err(Fault::new(format!(
+                "context recursion limit exceeded for {} at {by}",
+                self.full_name
+            )));
+        }
+        Ok(Self {
+            value: format!("{kind}:{rest}"),
+            changes: self.changes + 1,
+            ..self.clone()
+        })
+    }
+
     fn image(
         &self,
         text: &str,
         graph: &mut Graph,
+        input: &Input,
         options: &Options,
         questions: &mut Questions<'_>,
     ) -> Result<Loaded, Stop> {
@@ -170,15 +198,20 @@ impl NamedContext {
             .map_err(Fault::new)?
             .with_default_tag()
             .to_string();
-        let resolved = self.resolve(reference, text, None, options, questions)?;
-        let name = read_reference(&resolved.0)
+        let resolved = match self.resolve(reference, text, None, options, questions)? {
+            ImageAnswer::Image(resolved) => resolved,
+            ImageAnswer::Replaced { by, .. } => {
+                return self.replaced(&by)?.load(graph, input, options, questions);
+            }
+        };
+        let name = read_reference(&resolved.reference)
             .map_err(Fault::new)?
             .with_default_tag()
             .to_string();
         let notes = self.on_platform(self.notes(text));
         let mode = cooper_core::ports::ResolveMode::Default;
         let output = image(graph, &name, mode, notes.clone());
-        let mut loaded = self.with_config(output, notes.platform.as_ref(), &resolved.1)?;
+        let mut loaded = self.with_config(output, notes.platform.as_ref(), &resolved.config)?;
         if let Some(image) = &mut loaded.image {
             image.created = None;
         }
@@ -213,12 +246,16 @@ impl NamedContext {
             options,
             questions,
         )?;
+        let resolved = resolved.into_image().map_err(|failure| Fault {
+            kind: failure.kind,
+            ..Fault::new(failure.message)
+        })?;
         let notes = self.on_platform(self.notes("OCI load from client"));
         let output = oci_layout(graph, &shown, &input.session, store, notes.clone());
-        self.with_config(output, notes.platform.as_ref(), &resolved.1)
+        self.with_config(output, notes.platform.as_ref(), &resolved.config)
     }
 
-    /// The reference from now on, and the configuration's JSON.
+    /// What is known of the image.
     fn resolve(
         &self,
         reference: String,
@@ -226,7 +263,7 @@ impl NamedContext {
         store: Option<String>,
         options: &Options,
         questions: &mut Questions<'_>,
-    ) -> Result<(String, Vec<u8>), Stop> {
+    ) -> Result<ImageAnswer, Stop> {
         let query = ImageQuery {
             reference,
             platform: self.platform.clone(),
@@ -235,7 +272,7 @@ impl NamedContext {
             oci_layout_store: store,
         };
         match questions.ask(Need::Image(query))? {
-            Fact::Image(Ok(found)) => Ok((found.reference, found.config.to_vec())),
+            Fact::Image(Ok(answer)) => Ok(answer),
             Fact::Image(Err(failure)) => Err(Fault {
                 kind: failure.kind,
                 ..Fault::new(failure.message)

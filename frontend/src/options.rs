@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use cooper_core::attest::{ScanOptions, Wanted};
 use cooper_core::model::FailureKind;
 use cooper_core::ports::ResolveMode;
 use cooper_proto::pb;
@@ -51,6 +52,7 @@ pub struct Options {
     pub resources: Option<pb::LinuxResources>,
     pub cache_namespace: String,
     pub lint: Option<lint::Options>,
+    pub sbom: Option<ScanOptions>,
 }
 
 const CAPS: [&str; 4] = [
@@ -97,6 +99,7 @@ impl Options {
                 .map_err(|fault| fault.within("failed to parse resource limits"))?,
             cache_namespace: text("build-arg:BUILDKIT_CACHE_MOUNT_NS"),
             lint: lint_options(all)?,
+            sbom: Wanted::read(all)?.sbom,
             all: all.clone(),
         })
     }
@@ -149,13 +152,6 @@ fn refuse(all: &Texts) -> Result<(), Fault> {
         return Err(Fault::new(
             "support for \"BUILDKIT_DISABLE_FILEOP\" build-arg was removed in BuildKit 0.11",
         ));
-    }
-    for key in ["attest:sbom", "build-arg:BUILDKIT_ATTEST_SBOM"] {
-        if all.contains_key(key) {
-            return Err(Fault::unsupported(format_args!(
-                "the SBOM attestation ({key})"
-            )));
-        }
     }
     Ok(())
 }
@@ -409,7 +405,8 @@ mod tests {
             ("force-network-mode", "bridge"),
             ("multi-platform", "perhaps"),
             ("frontend.caps", "moby.buildkit.frontend.nonsense"),
-            ("attest:sbom", ""),
+            ("attest:sbom", "generator="),
+            ("attest:other", ""),
             ("build-arg:BUILDKIT_DOCKERFILE_CHECK", "nonsense"),
         ] {
             assert!(read(&[pair]).is_err(), "{pair:?}");

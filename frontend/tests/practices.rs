@@ -155,12 +155,12 @@ fn a_file_says_what_is_not_to_be_told() {
 #[test]
 fn repairs_are_made_and_leave_nothing_to_repair() {
     let text = "FROM debian\nRUN apt-get update\nRUN apt-get install -y \\\n    curl \\\n    git\nRUN pip install -r r.txt\nRUN apk add x\n";
-    let (repaired, count) = repair(text).unwrap();
+    let (repaired, made) = repair(text).unwrap();
     assert_eq!(
         repaired,
         "FROM debian\nRUN apt-get update\nRUN apt-get update && apt-get install --no-install-recommends -y \\\n    curl \\\n    git \\\n    && rm -rf /var/lib/apt/lists/*\nRUN pip install --no-cache-dir -r r.txt\nRUN apk add --no-cache x\n"
     );
-    assert_eq!(count, 5);
+    assert_eq!(made.len(), 5);
     let rest = check(&repaired).unwrap();
     assert!(
         rest.iter().all(|finding| finding.change.is_none()),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -146,6 +146,12 @@ impl Dockerd {
         Ok(engine)
     }
 
+    /// The address that clients take.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", path(&self.socket))
+    }
+
     /// Runs `docker` against the engine; gives its standard output.
     ///
     /// # Errors
@@ -171,6 +177,7 @@ impl Drop for Dockerd {
 pub struct Cooperd {
     child: Child,
     socket: PathBuf,
+    log: PathBuf,
 }
 
 impl Cooperd {
@@ -179,23 +186,31 @@ impl Cooperd {
     /// # Errors
     /// When it does not answer within a minute, with what it printed.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::start_with(folder, |_| {})
+    }
+
+    /// A daemon that is told more.
+    ///
+    /// # Errors
+    /// When it does not answer within a minute, with what it printed.
+    pub fn start_with(folder: &Path, more: impl FnOnce(&mut Command)) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let socket = folder.join("cooperd.sock");
         let log = folder.join("cooperd.log");
-        let child = Command::new(binary("cooperd"))
+        let mut command = Command::new(binary("cooperd"));
+        command
             .args(["--root", path(&folder.join("root"))])
             .arg(format!("--addr=unix://{}", path(&socket)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(&log)?)
-            .spawn()
-            .context("starting cooperd")?;
-        let daemon = Self { child, socket };
+            .stderr(fs::File::create(&log)?);
+        more(&mut command);
+        let child = command.spawn().context("starting cooperd")?;
+        let mut daemon = Self { child, socket, log };
         let deadline = Instant::now() + Duration::from_secs(60);
         while UnixStream::connect(&daemon.socket).is_err() {
-            if Instant::now() > deadline {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                bail!("cooperd does not answer:\n{said}");
+            if Instant::now() > deadline || !daemon.is_running() {
+                bail!("cooperd does not answer:\n{}", daemon.log());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -206,6 +221,41 @@ impl Cooperd {
     #[must_use]
     pub fn address(&self) -> String {
         format!("unix://{}", path(&self.socket))
+    }
+
+    /// What it printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(id, signal)?)
+    }
+
+    /// Waits for its end; gives how it ended and what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(mut self) -> Result<(ExitStatus, String)> {
+        let status = self.child.wait()?;
+        Ok((status, self.log()))
     }
 }
 

@@ -155,12 +155,13 @@ pub fn repository() -> PathBuf {
 /// When it has not been built; `cargo test --workspace` builds it.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in target/<profile>/deps");
-    let program = folder.join(name);
+    let running = std::env::current_exe().expect("a running program has a path");
+    // Tests lie in target/<profile>/deps, programs one above.
+    let places = running.ancestors().skip(1).take(2);
+    let mut programs = places.map(|folder| folder.join(name));
+    let program = programs
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| running.with_file_name(name));
     assert!(
         program.exists(),
         "{} is missing: run `cargo build -p cooper` first",

@@ -36,6 +36,37 @@ pub struct CacheLayer {
     /// Position of the layer below it, -1 for none.
     #[serde(default, rename = "parent", skip_serializing_if = "is_zero")]
     pub parent: i64,
+    /// What descriptors say elsewhere, for places that have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<LayerAnnotations>,
+}
+
+/// What an importer must know of a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayerAnnotations {
+    /// Media type of its blob.
+    #[serde(
+        default,
+        rename = "mediaType",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub media_type: String,
+    /// Its digest before compression.
+    #[serde(default, rename = "diffID", skip_serializing_if = "String::is_empty")]
+    pub diff_id: String,
+    /// Bytes of its blob.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub size: i64,
+    /// When it was made, as RFC 3339 has it; [`NEVER`] when nobody knows.
+    #[serde(default = "never", rename = "createdAt")]
+    pub created_at: String,
+}
+
+/// How a time is written that nobody knows.
+pub const NEVER: &str = "0001-01-01T00:00:00Z";
+
+fn never() -> String {
+    NEVER.to_owned()
 }
 
 /// A key with the results that it leads to.

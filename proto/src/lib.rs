@@ -15,6 +15,7 @@
 #[doc(inline)]
 pub use generated::{
     containerd::services::content::v1 as content,
+    cooper::v1 as cooper,
     errdefs,
     fsutil::types as fsutil,
     google::rpc,

@@ -25,6 +25,7 @@ use prost_reflect::{
 
 /// Messages that bollard-buildkit-proto 0.9.2 has not, by package.
 const LACKING_PACKAGES: &[&str] = &[
+    "cooper.v1",
     "containerd.services.content.v1",
     "errdefs",
     "moby.buildkit.v1.sourcepolicy.policysession",
@@ -238,6 +239,7 @@ fn descriptors_serve_reflection_with_all_services() {
         .collect();
     let expected = [
         "containerd.services.content.v1.Content",
+        "cooper.v1.Cooper",
         "moby.buildkit.secrets.v1.Secrets",
         "moby.buildkit.v1.Control",
         "moby.buildkit.v1.frontend.LLBBridge",

@@ -25,7 +25,11 @@ pub mod mount;
 pub mod network;
 pub mod op;
 pub mod remotecache;
+mod signature;
 pub mod snapshot;
 pub mod source;
 pub mod state;
 mod sys;
+pub mod userns;
+
+pub use sys::{allocate_from_few_places, give_back_memory};

@@ -34,6 +34,12 @@ pub struct Limits {
     pub mount_layers: usize,
 }
 
+/// The largest statement about a result that is read, in bytes: BuildKit's own bound.
+pub(crate) const ATTESTATION_BYTES: u64 = 40 << 20;
+
+/// The most statements about one platform's result.
+pub(crate) const ATTESTATIONS: usize = 256;
+
 impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1 << 20;

@@ -12,8 +12,8 @@ use std::{
 /// `blobs/` content by digest · `ingest/` blobs that are still arriving · `quarantine/`
 /// blobs that no longer match their digest · `layers/` immutable layer directories ·
 /// `work/` half-made layers · `cachemounts/` · `locals/` clients' directories · `repositories/`
-/// git objects · `networks/` notes of what CNI plugins made · `logs/` ·
-/// `meta.redb`.
+/// git objects · `networks/` notes of what CNI plugins made · `runtime/` where another
+/// runtime works · `logs/` · `cgroup-parents` · `meta.redb`.
 ///
 /// Only one process may have a state folder open; the lock that says so belongs to who
 /// opens it.
@@ -42,6 +42,7 @@ impl StateDir {
             state.local_mirrors(),
             state.repositories(),
             state.networks(),
+            state.runtime(),
             state.logs(),
         ] {
             make_private(&path)?;
@@ -97,6 +98,18 @@ impl StateDir {
         self.root.join("networks")
     }
 
+    /// Where each container of another runtime sees a file system of its own.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.root.join("runtime")
+    }
+
+    /// The file that says below which control groups ours are.
+    #[must_use]
+    pub fn cgroup_parents(&self) -> PathBuf {
+        self.root.join("cgroup-parents")
+    }
+
     /// Where logs are kept in full.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
@@ -122,6 +135,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    // T-C2
     #[test]
     fn everything_below_the_state_folder_is_private() {
         let dir = tempfile::tempdir().unwrap();

@@ -61,7 +61,12 @@ impl Service<http::Request<Body>> for FileSendService {
                 .unwrap_or(0);
             match open(&services, exporter).await {
                 Ok(ExportTarget::Directory(folder)) => {
-                    let receiver = ReceiveFolder { services, folder };
+                    let merge = !services.session.mirrors(exporter);
+                    let receiver = ReceiveFolder {
+                        services,
+                        folder,
+                        merge,
+                    };
                     let codec = ProstCodec::<Packet, Packet>::default();
                     let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
                     Ok(grpc.streaming(receiver, request).await)
@@ -100,6 +105,8 @@ type Answer<M> =
 struct ReceiveFolder {
     services: SessionServices,
     folder: PathBuf,
+    /// Whether what is in the folder already stays.
+    merge: bool,
 }
 
 impl StreamingService<Packet> for ReceiveFolder {
@@ -109,12 +116,11 @@ impl StreamingService<Packet> for ReceiveFolder {
 
     fn call(&mut self, request: Request<Streaming<Packet>>) -> Self::Future {
         let folder = self.folder.clone();
-        let transfers = self.services.transfers.clone();
+        let (transfers, merge) = (self.services.transfers.clone(), self.merge);
         let (mut packets, answers) = ServedPackets::new(request.into_inner());
         transfers.spawn(async move {
             let options = ReceiveOptions {
-                // What is in the folder already stays.
-                merge: true,
+                merge,
                 ..ReceiveOptions::default()
             };
             let received = match Root::open(&folder) {

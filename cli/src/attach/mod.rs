@@ -9,6 +9,7 @@ mod services;
 mod session;
 mod sink;
 mod ssh;
+mod ssh_service;
 mod tunnel;
 
 pub use credentials::DockerCredentials;

@@ -23,6 +23,9 @@ use crate::command::build::{SecretSource, SshSource, Target};
 /// Bytes. Source: BuildKit's clients refuse longer ones (parity sheet D).
 const MAX_SECRET: u64 = 500 << 10;
 
+/// The name under which an exporter asks for the folder of an OCI layout (parity sheet C2).
+const EXPORT_STORE: &str = "export";
+
 /// What a session offers.
 #[derive(Clone, Debug, Default)]
 pub struct SessionParts {
@@ -40,6 +43,8 @@ pub struct SessionParts {
     pub variables: BTreeMap<String, String>,
     /// Where the result of each exporter goes, by its position in the request.
     pub targets: Vec<Target>,
+    /// Which of these are folders whose other files go away (`mode=delete`).
+    pub mirrors: Vec<bool>,
     /// The docker program, for results that go to the local Docker daemon.
     pub docker: Option<PathBuf>,
 }
@@ -82,6 +87,22 @@ impl ClientSession {
                     format!("no local directory {name:?} is offered to this build"),
                 )
             })
+    }
+
+    /// The folder of the output that is an OCI layout; a command line has at most one.
+    fn layout_target(&self) -> Option<&PathBuf> {
+        self.parts.targets.iter().find_map(|target| match target {
+            Target::Layout(folder) => Some(folder),
+            _ => None,
+        })
+    }
+
+    /// Whether the files of an exporter's folder that the result does not have go away.
+    #[must_use]
+    pub fn mirrors(&self, exporter: u32) -> bool {
+        let index = usize::try_from(exporter).ok();
+        let mirrors = index.and_then(|index| self.parts.mirrors.get(index));
+        mirrors.copied().unwrap_or(false)
     }
 
     /// Where the result of an exporter goes.
@@ -154,8 +175,13 @@ impl Session for ClientSession {
     }
 
     async fn content(&self, store: &str) -> Result<Box<dyn ClientContent>, Failure> {
-        let name = store.strip_prefix("local:").unwrap_or(store);
-        match self.parts.caches.get(name) {
+        let folder = match store.split_once(':') {
+            Some(("oci", name)) => self.parts.layouts.get(name),
+            Some(("local", name)) => self.parts.caches.get(name),
+            _ if store == EXPORT_STORE => self.layout_target(),
+            _ => self.parts.caches.get(store),
+        };
+        match folder {
             Some(folder) => Ok(Box::new(FolderContent::new(folder.clone()))),
             None => Err(Failure::new(
                 FailureKind::NotFound,

@@ -1,12 +1,10 @@
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::Session as _;
-use cooper_engine::server::failure_from_status;
+use cooper_engine::server::{Connection, failure_from_status};
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::content::content_server::ContentServer;
 use cooper_proto::control::BytesMessage;
@@ -14,15 +12,14 @@ use cooper_proto::control::control_client::ControlClient;
 use cooper_proto::filesync::auth_server::AuthServer;
 use cooper_proto::filesync::file_sync_server::FileSyncServer;
 use cooper_proto::secrets::secrets_server::SecretsServer;
+use cooper_proto::ssh_forward::ssh_server::SshServer;
 use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tokio_util::sync::{CancellationToken, PollSender};
 use tokio_util::task::TaskTracker;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Streaming};
 
@@ -45,6 +42,8 @@ const METHODS: &[&str] = &[
     "/containerd.services.content.v1.Content/Info",
     "/containerd.services.content.v1.Content/Read",
     "/containerd.services.content.v1.Content/Write",
+    "/moby.sshforward.v1.SSH/CheckAgent",
+    "/moby.sshforward.v1.SSH/ForwardAgent",
     "/grpc.health.v1.Health/Check",
 ];
 
@@ -83,7 +82,7 @@ impl RemoteAttachment {
         }
         let opened = control.session(request).await;
         let incoming = opened.map_err(|status| failure_from_status(&status))?;
-        let connection = TunnelIo::new(incoming.into_inner(), to_daemon);
+        let connection = tunnel(incoming.into_inner(), to_daemon);
         let attachment = Self {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -107,7 +106,7 @@ impl RemoteAttachment {
     }
 }
 
-async fn serve(connection: TunnelIo, session: Arc<ClientSession>, transfers: TaskTracker) {
+async fn serve(connection: Connection, session: Arc<ClientSession>, transfers: TaskTracker) {
     let services = SessionServices { session, transfers };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter
@@ -127,6 +126,7 @@ async fn serve(connection: TunnelIo, session: Arc<ClientSession>, transfers: Tas
         .add_service(
             ContentServer::new(services.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
+        .add_service(SshServer::new(services.clone()))
         .add_service(SecretsServer::new(services))
         .add_service(health)
         .serve_with_incoming(connections)
@@ -136,54 +136,13 @@ async fn serve(connection: TunnelIo, session: Arc<ClientSession>, transfers: Tas
     }
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
-
 /// The bytes of the session's stream as a connection.
-struct TunnelIo(Pin<Box<dyn Duplex>>);
-
-impl TunnelIo {
-    fn new(incoming: Streaming<BytesMessage>, to_daemon: mpsc::Sender<BytesMessage>) -> Self {
-        let chunks = incoming.map(|message| message.map(|m| m.data).map_err(io::Error::other));
-        let reader = StreamReader::new(chunks);
-        let sink = PollSender::new(to_daemon)
-            .sink_map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-            .with(|data: Bytes| futures::future::ready(io::Result::Ok(BytesMessage { data })));
-        let writer = SinkWriter::new(CopyToBytes::new(sink));
-        Self(Box::pin(tokio::io::join(reader, writer)))
-    }
-}
-
-impl Connected for TunnelIo {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) -> Self::ConnectInfo {}
-}
-
-impl AsyncRead for TunnelIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for TunnelIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_shutdown(context)
-    }
+fn tunnel(incoming: Streaming<BytesMessage>, to_daemon: mpsc::Sender<BytesMessage>) -> Connection {
+    let chunks = incoming.map(|message| message.map(|m| m.data).map_err(io::Error::other));
+    let reader = StreamReader::new(chunks);
+    let sink = PollSender::new(to_daemon)
+        .sink_map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        .with(|data: Bytes| futures::future::ready(io::Result::Ok(BytesMessage { data })));
+    let writer = SinkWriter::new(CopyToBytes::new(sink));
+    Connection::new(tokio::io::join(reader, writer))
 }

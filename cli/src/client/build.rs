@@ -3,20 +3,42 @@ use std::path::PathBuf;
 use cooper_core::model::Failure;
 use cooper_core::ports::ExportResponse;
 use cooper_engine::progress::StatusStream;
+use cooper_proto::pb;
+use cooper_proto::source_policy::Policy;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::SessionParts;
 use crate::command::build::{Output, Plan};
 
-/// Frontend that Dockerfiles are built with.
-pub(super) const FRONTEND: &str = "dockerfile.v0";
+/// What is solved.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// What the frontend of this name makes of the plan's options.
+    Frontend(String),
+    /// A graph.
+    Definition(pb::Definition),
+}
+
+impl Subject {
+    /// A Dockerfile.
+    #[must_use]
+    pub fn dockerfile() -> Self {
+        Self::Frontend("dockerfile.v0".to_owned())
+    }
+}
 
 /// A build to start.
 #[derive(Debug)]
 pub struct BuildRequest {
     /// Name of the build, no other's.
     pub reference: String,
+    /// What is solved.
+    pub subject: Subject,
+    /// Rules about sources.
+    pub source_policy: Option<Policy>,
+    /// Whether processes reach the network only through a recording proxy.
+    pub proxy_network: bool,
     /// What to build.
     pub plan: Plan,
     /// Variables of the environment, for secrets.
@@ -46,6 +68,7 @@ impl BuildRequest {
     /// What the session offers to the build.
     pub(super) fn session_parts(&mut self) -> SessionParts {
         let targets = |outputs: &[Output]| outputs.iter().map(|o| o.target.clone()).collect();
+        let mirrors = |outputs: &[Output]| outputs.iter().map(Output::mirrors).collect();
         SessionParts {
             folders: std::mem::take(&mut self.plan.folders),
             layouts: std::mem::take(&mut self.plan.layouts),
@@ -54,6 +77,7 @@ impl BuildRequest {
             ssh: std::mem::take(&mut self.plan.ssh),
             variables: std::mem::take(&mut self.variables),
             targets: targets(&self.plan.outputs),
+            mirrors: mirrors(&self.plan.outputs),
             docker: self.docker.take(),
         }
     }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind, JobId};
+use cooper_core::policy::Rules;
 use cooper_core::ports::{FrontendRequest, Session};
 use cooper_engine::Engine;
 use cooper_engine::job::{Build, ExporterSpec, SolveSpec};
@@ -11,10 +12,10 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::build::{BuildRequest, FRONTEND, Started};
+use super::build::{BuildRequest, Started, Subject};
 use crate::attach::ClientSession;
 use crate::config::{StateLock, socket_path};
-use crate::daemon::{self, Assembled, EngineSettings, image_socket, serve_images};
+use crate::daemon::{self, Assembled, Desk, EngineSettings, image_socket, serve_images};
 
 /// An engine in this process, served to others that want the same state folder.
 pub struct Host {
@@ -43,7 +44,9 @@ impl Host {
         let serving = TaskTracker::new();
         let until = stop.clone().cancelled_owned();
         let connections = cooper_engine::server::unix_connections(listener);
-        let served = cooper_engine::server::serve(engine.clone(), connections, until);
+        let desk = Desk::new(folder, &images, &layers);
+        let served =
+            cooper_engine::server::serve_with(engine.clone(), connections, desk.routes(), until);
         serving.spawn(served.map(|result| {
             if let Err(failure) = result {
                 tracing::error!(%failure, "the socket for other clients failed");
@@ -66,14 +69,22 @@ impl Host {
         let session: Arc<dyn Session> = Arc::new(ClientSession::new(request.session_parts()));
         let id = session.id().clone();
         let attachment = self.engine.sessions().attach(session)?;
-        let build = Build::Frontend {
-            name: FRONTEND.into(),
-            request: FrontendRequest {
-                options: request.plan.options,
-                session: id.0.clone(),
-                ..FrontendRequest::default()
+        let build = match request.subject {
+            Subject::Definition(definition) => Build::Definition(definition),
+            Subject::Frontend(name) => Build::Frontend {
+                name,
+                request: FrontendRequest {
+                    options: request.plan.options,
+                    session: id.0.clone(),
+                    ..FrontendRequest::default()
+                },
             },
         };
+        if request.proxy_network {
+            return Err(Failure::unsupported(
+                "the recording proxy (--proxy-network) without a daemon",
+            ));
+        }
         let mut spec = SolveSpec::new(JobId(request.reference), build);
         spec.exporters = request
             .plan
@@ -88,6 +99,7 @@ impl Host {
         spec.cache_exports = request.plan.caches.exports;
         spec.sessions = vec![id];
         spec.entitlements = request.plan.entitlements;
+        spec.source_rules = Rules::read(request.source_policy.into_iter().collect())?;
         let running = self.engine.start(spec)?;
         let progress = running.progress();
         let cancel = running.canceller();
@@ -102,6 +114,12 @@ impl Host {
             outcome: outcome.boxed(),
             cancel,
         })
+    }
+
+    /// The socket that it is served on.
+    pub(super) fn socket(&self) -> &Path {
+        let [socket, _] = &self.sockets;
+        socket
     }
 
     /// The engine.

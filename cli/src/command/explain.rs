@@ -6,13 +6,21 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use cooper_engine::explain::{Explanation, explain, to_text};
 use cooper_engine::history::{Record, RecordedVertex, read_all};
+use cooper_proto::cooper::ExplainRequest;
 use serde_json::json;
 
 use super::{FAILED, OK};
+use crate::client::{Client, Joined, Place};
+
+const EXAMPLES: &str = "\
+Examples:
+  cooper explain                    Why the steps of the last build ran
+  cooper explain 4f1 c02            What is different between two builds
+  cooper explain --format json      The same for programs";
 
 /// How an explanation is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ExplainFormat {
     /// For people.
     #[default]
     Text,
@@ -25,6 +33,7 @@ pub enum Format {
 /// Compares a build with the one before it, or with another one, and names what is different: the instruction, an
 /// argument, files of the build context, the base image.
 #[derive(Args, Clone, Debug, Default)]
+#[command(after_help = EXAMPLES)]
 pub struct ExplainFlags {
     /// The build, by its reference or the start of it [default: the last one]
     pub build: Option<String>,
@@ -34,12 +43,12 @@ pub struct ExplainFlags {
 
     /// How to write it
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
+    pub format: ExplainFormat,
 }
 
 /// Runs `cooper explain` and says how to exit.
-pub(super) fn run(flags: &ExplainFlags, state: &Path) -> u8 {
-    match answer(flags, state) {
+pub(super) async fn run(flags: &ExplainFlags, place: &Place) -> u8 {
+    match ask(flags, place, None).await {
         Ok(text) => {
             // A closed pipe is its reader's choice.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -53,18 +62,44 @@ pub(super) fn run(flags: &ExplainFlags, state: &Path) -> u8 {
 }
 
 /// The explanation of a build that has just ended, against the one before it.
-pub(super) fn of_build(state: &Path, reference: &str) -> String {
+pub(super) async fn of_build(place: &Place, client: &Client, reference: &str) -> String {
     let flags = ExplainFlags {
         build: Some(reference.to_owned()),
         ..ExplainFlags::default()
     };
-    match answer(&flags, state) {
+    match ask(&flags, place, Some(client)).await {
         Ok(text) => format!("\n{text}"),
         Err(message) => format!("\nthe build cannot be explained: {message}\n"),
     }
 }
 
-fn answer(flags: &ExplainFlags, state: &Path) -> Result<String, String> {
+async fn ask(
+    flags: &ExplainFlags,
+    place: &Place,
+    client: Option<&Client>,
+) -> Result<String, String> {
+    let joined = match (place, client) {
+        (Place::State(folder), _) => return explain_in(flags, folder),
+        (Place::Daemon(_), Some(Client::Joined(joined))) => Ok(joined.clone()),
+        (Place::Daemon(endpoint), _) => Joined::connect(endpoint).await,
+    };
+    let joined = joined.map_err(|failure| failure.message)?;
+    let request = ExplainRequest {
+        build: flags.build.clone().unwrap_or_default(),
+        with: flags.with.clone().unwrap_or_default(),
+        json: flags.format == ExplainFormat::Json,
+    };
+    match joined.cooper().explain(request).await {
+        Ok(answer) => Ok(answer.into_inner().text),
+        Err(status) => Err(joined.failure_of_ours(&status).message),
+    }
+}
+
+/// The explanation from the records of a state folder.
+///
+/// # Errors
+/// What is wrong, in words: there is no such build, or the records cannot be read.
+pub(crate) fn explain_in(flags: &ExplainFlags, state: &Path) -> Result<String, String> {
     // The engine has a folder of its own in the state folder.
     let records = read_all(&state.join("engine")).map_err(|error| error.to_string())?;
     let build = match &flags.build {
@@ -77,8 +112,8 @@ fn answer(flags: &ExplainFlags, state: &Path) -> Result<String, String> {
     };
     let explained = explain(before.map(vertices), vertices(build));
     Ok(match flags.format {
-        Format::Text => to_text(&explained),
-        Format::Json => as_json(build, before, &explained),
+        ExplainFormat::Text => to_text(&explained),
+        ExplainFormat::Json => as_json(build, before, &explained),
     })
 }
 

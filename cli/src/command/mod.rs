@@ -1,13 +1,20 @@
 //! What users type.
 
 pub mod build;
+pub mod ctl;
+mod dial_stdio;
 mod explain;
 pub mod image;
 
-pub use explain::ExplainFlags;
+pub(crate) use explain::explain_in;
+pub use explain::{ExplainFlags, ExplainFormat};
+
+mod follow;
 
 mod interrupt;
 mod line;
+mod table;
+mod unshare;
 
 pub use interrupt::Interrupts;
 pub use line::{Command, Line, run};

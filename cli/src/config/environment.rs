@@ -9,7 +9,7 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// Folder that relative paths start from.
     pub here: PathBuf,
-    /// Whether the user is root.
+    /// Whether the user is root, and may write where a root of the machine keeps things.
     pub is_root: bool,
     /// Whether standard output is a terminal.
     pub stdout_is_terminal: bool,
@@ -29,7 +29,9 @@ impl Environment {
         Ok(Self {
             variables,
             here: std::env::current_dir()?,
-            is_root: rustix::process::geteuid().is_root(),
+            // A root of a user namespace may be a plain user on the machine.
+            is_root: rustix::process::geteuid().is_root()
+                && rustix::fs::access("/var/lib", rustix::fs::Access::WRITE_OK).is_ok(),
             stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
         })

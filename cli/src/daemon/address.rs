@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::OptionsError;
 
@@ -28,6 +28,14 @@ impl Address {
             _ => Err(OptionsError::Invalid(format!(
                 "invalid address {text:?}; for example unix:///run/cooper/cooperd.sock or tcp://127.0.0.1:1234"
             ))),
+        }
+    }
+
+    /// The file that it is, if it is one, from the folder that relative paths start from.
+    pub(super) fn file(&self, here: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Unix(path) => Some(here.join(path)),
+            Self::Tcp(_) | Self::Inherited(_) => None,
         }
     }
 }

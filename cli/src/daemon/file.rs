@@ -16,7 +16,7 @@ pub(super) struct ConfigFile {
     #[serde(rename = "proxyNetwork")]
     pub(super) proxy_network: bool,
     #[serde(rename = "provenanceEnvDir")]
-    pub(super) _provenance_env_dir: Option<PathBuf>,
+    pub(super) provenance_env_dir: Option<PathBuf>,
     pub(super) log: LogTable,
     pub(super) grpc: GrpcTable,
     #[serde(rename = "otel")]
@@ -117,6 +117,11 @@ pub(super) struct OciTable {
     pub(super) bridge_name: Option<String>,
     #[serde(rename = "bridgeSubnet")]
     pub(super) bridge_subnet: Option<String>,
+    /// The runtime's program.
+    pub(super) binary: Option<PathBuf>,
+    /// What is done about a version of it that steps can misuse: `warn` or `refuse`. Ours alone.
+    #[serde(rename = "oldBinary")]
+    pub(super) old_binary: Option<String>,
     #[serde(rename = "defaultCgroupParent")]
     pub(super) default_cgroup_parent: String,
     #[serde(rename = "reservedSpace")]
@@ -128,6 +133,9 @@ pub(super) struct OciTable {
     #[serde(rename = "gckeepstorage")]
     pub(super) keep_storage: Option<SpaceText>,
     pub(super) gcpolicy: Vec<PolicyTable>,
+    pub(super) rootless: Option<bool>,
+    #[serde(rename = "noProcessSandbox")]
+    pub(super) no_process_sandbox: Option<bool>,
     #[serde(flatten)]
     pub(super) others: BTreeMap<String, toml::Value>,
 }
@@ -171,9 +179,6 @@ pub(super) struct ContainerdTable {
 /// Keys of a worker's table that exist in buildkitd and ask for what is not built.
 pub(super) const UNBUILT_WORKER_KEYS: &[&str] = &[
     "platforms",
-    "rootless",
-    "noProcessSandbox",
-    "binary",
     "proxySnapshotterPath",
     "stargzSnapshotter",
     "apparmor-profile",
@@ -183,6 +188,7 @@ pub(super) const UNBUILT_WORKER_KEYS: &[&str] = &[
 
 /// Further keys of the containerd worker's table.
 pub(super) const CONTAINERD_KEYS: &[&str] = &[
+    "rootless",
     "reservedSpace",
     "maxUsedSpace",
     "minFreeSpace",

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -30,12 +31,19 @@ pub struct DaemonFlags {
     /// Where to listen, as unix:///path, tcp://host:port or fd:// (systemd's sockets); may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub addr: Vec<String>,
+    /// Where to show numbers and what runs, by HTTP: host:port, tcp://host:port or unix:///path. Only for who looks
+    /// after the daemon
+    #[arg(long, value_name = "ADDRESS", env = "BUILDKITD_DEBUGADDR")]
+    pub debugaddr: Option<String>,
     /// text or json
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
     /// trace, debug, info, warn or error
     #[arg(long, value_name = "LEVEL", env = "BUILDKITD_LOG_LEVEL")]
     pub log_level: Option<String>,
+    /// How long running builds may go on when the daemon is told to stop; told again, it cancels them
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
     /// Group that may use the socket, by name or number
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
@@ -68,7 +76,31 @@ pub struct DaemonFlags {
     /// Network of steps that are not told otherwise: auto, bridge, cni or host
     #[arg(long, value_name = "MODE")]
     pub oci_worker_net: Option<String>,
-    /// How files are kept: auto or overlayfs
+    /// Bytes of a running step's output that clients are sent; -1 for all of it
+    #[arg(
+        long,
+        env = "BUILDKIT_STEP_LOG_MAX_SIZE",
+        value_name = "BYTES",
+        allow_negative_numbers = true,
+        hide = true
+    )]
+    pub step_log_max_size: Option<i64>,
+    /// Bytes of a running step's output that clients are sent in a second; -1 for all of it
+    #[arg(
+        long,
+        env = "BUILDKIT_STEP_LOG_MAX_SPEED",
+        value_name = "BYTES",
+        allow_negative_numbers = true,
+        hide = true
+    )]
+    pub step_log_max_speed: Option<i64>,
+    /// Runtime that sets containers up, such as runc [default: cooper's own]
+    #[arg(long, value_name = "PROGRAM")]
+    pub oci_worker_binary: Option<PathBuf>,
+    /// What is done about a runtime that is known to be unsound: warn or refuse [default: warn]
+    #[arg(long, value_name = "POLICY")]
+    pub oci_worker_old_binary: Option<String>,
+    /// How layers become directories: auto, overlayfs, fuse-overlayfs or native
     #[arg(long, value_name = "NAME")]
     pub oci_worker_snapshotter: Option<String>,
     /// Whether to collect garbage
@@ -95,6 +127,15 @@ pub struct DaemonFlags {
     /// Whether devices are off
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide = true)]
     pub cdi_disabled: Option<bool>,
+    /// Keep state and socket where a plain user has them, whoever runs this
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub rootless: Option<bool>,
+    /// Whether to make a user namespace where rights are missing [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub oci_worker_rootless: Option<bool>,
+    /// In a user namespace, show steps the processes outside where they can have no /proc of their own
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub oci_worker_no_process_sandbox: Option<bool>,
     /// What buildkitd has and this daemon has not yet.
     #[command(flatten)]
     pub unbuilt: UnbuiltFlags,
@@ -143,8 +184,7 @@ macro_rules! unbuilt {
 
 unbuilt! {
     values {
-        debugaddr
-        oci_worker_proxy_snapshotter_path oci_worker_platform oci_worker_binary
+        oci_worker_proxy_snapshotter_path oci_worker_platform
         oci_worker_apparmor_profile
         containerd_worker_addr containerd_worker_labels containerd_worker_platform
         containerd_worker_namespace containerd_worker_runtime containerd_worker_net
@@ -153,8 +193,7 @@ unbuilt! {
         containerd_cni_pool_size containerd_max_parallelism
     }
     switches {
-        rootless proxy_network save_cache_debug oci_worker_selinux oci_worker_no_process_sandbox
-        oci_worker_rootless containerd_worker containerd_worker_selinux containerd_worker_gc
+        proxy_network save_cache_debug oci_worker_selinux containerd_worker containerd_worker_selinux containerd_worker_gc
         containerd_worker_rootless
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::options::DaemonOptions;
-use super::secure::{acceptor, handshake};
+use super::secure::{TlsFiles, acceptor, handshake};
 use crate::client::listen;
 use crate::config::Environment;
 
@@ -44,14 +44,11 @@ pub(super) async fn open(
             Ok(vec![unix_connections(listener)])
         }
         Address::Tcp(place) => {
-            let listener = TcpListener::bind(place);
-            let listener = listener
-                .await
-                .with_context(|| format!("listening on {address}"))?;
+            let listener = bind(place).await?;
             if options.tls.is_none() {
                 tracing::warn!(%address, "anybody who reaches this address commands this daemon: TLS is off");
             }
-            Ok(vec![tcp(listener, options)?])
+            Ok(vec![tcp(listener, options.tls.as_ref())?])
         }
         Address::Inherited(which) => inherited(which, environment)?
             .into_iter()
@@ -62,13 +59,21 @@ pub(super) async fn open(
 
 /// A socket of the file system, for its owner and perhaps a group.
 pub(super) fn open_socket(path: &Path, options: &DaemonOptions) -> anyhow::Result<UnixListener> {
+    let group = options.socket_group.as_deref().map(group_id).transpose()?;
+    open_private(path, options.socket_uid, group)
+}
+
+fn open_private(
+    path: &Path,
+    owner: Option<u32>,
+    group: Option<u32>,
+) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
     let listener = listen(path)?;
-    let group = options.socket_group.as_deref().map(group_id).transpose()?;
-    if options.socket_uid.is_some() || group.is_some() {
-        std::os::unix::fs::chown(path, options.socket_uid, group)
+    if owner.is_some() || group.is_some() {
+        std::os::unix::fs::chown(path, owner, group)
             .with_context(|| format!("giving {} to its owner", path.display()))?;
     }
     let mode = if group.is_some() { 0o660 } else { 0o600 };
@@ -77,8 +82,33 @@ pub(super) fn open_socket(path: &Path, options: &DaemonOptions) -> anyhow::Resul
     Ok(listener)
 }
 
-fn tcp(listener: TcpListener, options: &DaemonOptions) -> anyhow::Result<Connections> {
-    let Some(files) = &options.tls else {
+/// Opens the address of pages about the daemon, for its owner alone; buildkitd has no TLS there either.
+///
+/// # Errors
+/// When it cannot be had.
+pub(super) async fn open_pages(
+    address: &Address,
+    environment: &Environment,
+) -> anyhow::Result<Vec<Connections>> {
+    Ok(match address {
+        Address::Unix(path) => {
+            let path = environment.here.join(path);
+            vec![unix_connections(open_private(&path, None, None)?)]
+        }
+        Address::Tcp(place) => vec![tcp(bind(place).await?, None)?],
+        Address::Inherited(_) => {
+            anyhow::bail!("--debugaddr={address}: only tcp:// and unix:// are taken")
+        }
+    })
+}
+
+async fn bind(place: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(place).await;
+    listener.with_context(|| format!("listening on tcp://{place}"))
+}
+
+fn tcp(listener: TcpListener, tls_files: Option<&TlsFiles>) -> anyhow::Result<Connections> {
+    let Some(files) = tls_files else {
         return Ok(connections(listener, |listener| {
             Box::pin(async move {
                 let accepted = listener.accept().await;
@@ -135,7 +165,8 @@ fn of_descriptor(descriptor: OwnedFd, options: &DaemonOptions) -> anyhow::Result
             Ok(unix_connections(listener))
         }
         AddressFamily::INET | AddressFamily::INET6 => {
-            tcp(TcpListener::from_std(descriptor.into())?, options)
+            let listener = TcpListener::from_std(descriptor.into())?;
+            tcp(listener, options.tls.as_ref())
         }
         _ => anyhow::bail!("an inherited socket is of a kind that nobody can listen on"),
     }

@@ -1,12 +1,16 @@
 //! The engine as both programs run it, and the daemon that keeps it running.
 
 mod address;
+mod debug;
+mod desk;
 mod file;
 mod flags;
 mod garbage;
 mod image_socket;
 mod listener;
 mod options;
+mod provenance;
+mod rest;
 mod run;
 mod secure;
 mod settings;
@@ -14,6 +18,7 @@ mod stores;
 mod wire;
 
 pub use address::Address;
+pub(crate) use desk::Desk;
 pub use flags::{DaemonFlags, UnbuiltFlags};
 pub(crate) use image_socket::{ask_for_images, image_socket, serve_images};
 pub use options::{DaemonOptions, OptionsError};

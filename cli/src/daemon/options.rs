@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cooper_engine::FrontendImages;
+use cooper_engine::progress::OutputLimits;
 use cooper_worker::cdi::CdiSettings;
 use cooper_worker::distribution::{DistributionConfig, KeyPair, RegistryConfig};
+use cooper_worker::exec::OldRuntime;
+use cooper_worker::local_worker::RuntimeSettings;
 use cooper_worker::network::{DnsSettings, NetworkMode, NetworkSettings};
+use cooper_worker::snapshot::Snapshotter;
 
 use super::EngineSettings;
 use super::address::Address;
@@ -25,16 +29,22 @@ pub struct DaemonOptions {
     pub root: PathBuf,
     /// Where to listen.
     pub addresses: Vec<Address>,
+    /// Where pages about the daemon are shown; nowhere without.
+    pub debug_address: Option<Address>,
     /// TLS for addresses of networks; none without.
     pub tls: Option<TlsFiles>,
     /// Owner of the sockets.
     pub socket_uid: Option<u32>,
     /// Group of the sockets, by name or number.
     pub socket_group: Option<String>,
+    /// How long builds that run may go on when the daemon is told to stop.
+    pub drain: Duration,
     /// Lowest level of messages to log.
     pub log_level: String,
     /// Whether messages are JSON.
     pub log_json: bool,
+    /// Whether to make a user namespace where rights are missing.
+    pub makes_namespace: bool,
     /// What the engine is told.
     pub engine: EngineSettings,
 }
@@ -58,8 +68,14 @@ pub enum OptionsError {
     },
 }
 
-const DEFAULT_SOCKET: &str = "unix:///run/cooper/cooperd.sock";
-const DEFAULT_ROOT: &str = "/var/lib/cooper";
+/// What applies where neither a flag nor the file says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Defaults {
+    /// Folder in which everything is kept.
+    pub(super) root: PathBuf,
+    /// Where to listen; on the state folder's own socket alone when `None`.
+    pub(super) address: Option<String>,
+}
 
 /// Reads the text of a configuration file.
 ///
@@ -79,6 +95,7 @@ pub(super) fn read_file(path: &Path, text: &str) -> Result<ConfigFile, OptionsEr
 pub(super) fn combine(
     flags: &DaemonFlags,
     file: &ConfigFile,
+    defaults: &Defaults,
 ) -> Result<DaemonOptions, OptionsError> {
     refuse_unbuilt(flags, file)?;
     let invalid = |what: String| OptionsError::Invalid(what);
@@ -106,27 +123,32 @@ pub(super) fn combine(
     } else {
         &flags.addr
     };
-    let default = [DEFAULT_SOCKET.to_owned()];
     let addresses: &[String] = if addresses.is_empty() {
-        &default
+        defaults.address.as_slice()
     } else {
         addresses
     };
     let root = flags.root.clone().or_else(|| file.root.clone());
     Ok(DaemonOptions {
-        root: root.unwrap_or_else(|| DEFAULT_ROOT.into()),
+        root: root.unwrap_or_else(|| defaults.root.clone()),
         addresses: addresses
             .iter()
             .map(|address| Address::parse(address))
             .collect::<Result<_, _>>()?,
+        debug_address: debug_address(flags, file)?,
         tls: tls(flags, file)?,
         socket_uid: file.grpc.uid,
         socket_group: flags
             .group
             .clone()
             .or_else(|| file.grpc.gid.map(|gid| gid.to_string())),
+        drain: flags.drain_timeout,
         log_level: level,
         log_json,
+        makes_namespace: flags
+            .oci_worker_rootless
+            .or(file.worker.oci.rootless)
+            .unwrap_or(true),
         engine: engine_settings(flags, file)?,
     })
 }
@@ -143,6 +165,11 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
             return Err(OptionsError::Invalid(words));
         }
         entitlements.insert(name.clone());
+    }
+    let devices = devices(flags, file);
+    if !devices.folders.is_empty() {
+        // As buildkitd has it: who describes devices allows builds to ask for them.
+        entitlements.insert(String::from("device"));
     }
     let parallelism = match &flags.oci_max_parallelism {
         Some(text) if text == "num-cpu" => std::thread::available_parallelism().ok(),
@@ -169,11 +196,14 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
         .collect();
     let history = file.history.as_ref();
     Ok(EngineSettings {
+        provenance_folder: file.provenance_env_dir.clone(),
         entitlements,
         max_parallelism: parallelism,
         network: network(flags, file)?,
-        devices: devices(flags, file),
+        devices,
         cgroup_parent: file.worker.oci.default_cgroup_parent.clone(),
+        runtime: runtime(flags, file)?,
+        output: output(flags),
         distribution,
         labels,
         frontend_images: FrontendImages {
@@ -182,12 +212,58 @@ fn engine_settings(flags: &DaemonFlags, file: &ConfigFile) -> Result<EngineSetti
         },
         stores_images: false,
         garbage: garbage::policy(flags, &file.worker.oci)?,
+        snapshotter: flags
+            .oci_worker_snapshotter
+            .as_ref()
+            .or(file.worker.oci.snapshotter.as_ref())
+            .and_then(|name| Snapshotter::named(name)),
+        shares_processes: flags
+            .oci_worker_no_process_sandbox
+            .or(file.worker.oci.no_process_sandbox)
+            .unwrap_or(false),
         history_entries: history.and_then(|h| h.max_entries),
         history_age: history
             .and_then(|h| h.max_age.as_ref())
             .map(duration)
             .transpose()?,
     })
+}
+
+/// How much output of running steps clients are sent; less than nothing is all.
+fn output(flags: &DaemonFlags) -> OutputLimits {
+    let default = OutputLimits::default();
+    let limit = |asked: Option<i64>, default| asked.map_or(default, |asked| asked.try_into().ok());
+    OutputLimits {
+        size: limit(flags.step_log_max_size, default.size),
+        speed: limit(flags.step_log_max_speed, default.speed),
+    }
+}
+
+/// The runtime that is asked for; an empty name is none.
+fn runtime(
+    flags: &DaemonFlags,
+    file: &ConfigFile,
+) -> Result<Option<RuntimeSettings>, OptionsError> {
+    let oci = &file.worker.oci;
+    let binary = flags.oci_worker_binary.as_ref().or(oci.binary.as_ref());
+    let old = flags
+        .oci_worker_old_binary
+        .as_ref()
+        .or(oci.old_binary.as_ref());
+    let old = match old.map_or("warn", String::as_str) {
+        "warn" => OldRuntime::Warn,
+        "refuse" => OldRuntime::Refuse,
+        other => {
+            let words =
+                format!("what is done about an old runtime is warn or refuse, not {other:?}");
+            return Err(OptionsError::Invalid(words));
+        }
+    };
+    let binary = binary.filter(|binary| !binary.as_os_str().is_empty());
+    Ok(binary.map(|binary| RuntimeSettings {
+        binary: binary.clone(),
+        old,
+    }))
 }
 
 /// Where devices for steps are described; without CDI nowhere.
@@ -281,6 +357,21 @@ pub(super) fn duration(value: &toml::Value) -> Result<Duration, OptionsError> {
     parsed.ok_or_else(|| OptionsError::Invalid(format!("{value} is no duration")))
 }
 
+/// Where pages are shown. An address without a scheme is one of a network, as buildkitd has it.
+fn debug_address(flags: &DaemonFlags, file: &ConfigFile) -> Result<Option<Address>, OptionsError> {
+    let text = flags
+        .debugaddr
+        .as_ref()
+        .or(file.grpc.debug_address.as_ref());
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match text.contains("://") {
+        true => Address::parse(text).map(Some),
+        false => Address::parse(&format!("tcp://{text}")).map(Some),
+    }
+}
+
 /// The files of TLS; flags win.
 fn tls(flags: &DaemonFlags, file: &ConfigFile) -> Result<Option<TlsFiles>, OptionsError> {
     let table = file.grpc.tls.as_ref();
@@ -314,7 +405,6 @@ fn refuse_unbuilt(flags: &DaemonFlags, file: &ConfigFile) -> Result<(), OptionsE
         "a daemon without its own worker (oci-worker=false)",
     );
     check(file.proxy_network, "proxyNetwork");
-    check(file.grpc.debug_address.is_some(), "grpc.debugAddress");
     check(
         file.grpc.security_descriptor.is_some(),
         "grpc.securityDescriptor",
@@ -338,8 +428,11 @@ fn check_modes(
 ) -> Result<(), OptionsError> {
     let snapshotter = flags.oci_worker_snapshotter.as_ref();
     let snapshotter = snapshotter.or(oci.snapshotter.as_ref());
-    if let Some(name) = snapshotter.filter(|s| !["auto", "overlayfs", ""].contains(&s.as_str())) {
-        check(true, &format!("snapshotter {name}"));
+    if let Some(name) = snapshotter.filter(|s| !["auto", ""].contains(&s.as_str())) {
+        check(
+            Snapshotter::named(name).is_none(),
+            &format!("snapshotter {name}"),
+        );
     }
     unknown_keys("worker.oci", &oci.others, &[])?;
     for key in oci.others.keys() {
@@ -374,118 +467,5 @@ fn unknown_keys(
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-    use cooper_worker::gc::GcPolicy;
-
-    use super::*;
-
-    fn options(line: &[&str], text: &str) -> Result<DaemonOptions, OptionsError> {
-        let flags = DaemonFlags::try_parse_from(["cooperd"].iter().chain(line)).unwrap();
-        let file = read_file(Path::new("buildkitd.toml"), text)?;
-        combine(&flags, &file)
-    }
-
-    // drop-in.md: how BuildKit's own test framework starts the daemon.
-    #[test]
-    fn launch_of_buildkits_tests_is_understood() {
-        let line = [
-            "--oci-worker=true",
-            "--containerd-worker=false",
-            "--oci-worker-gc=false",
-            "--oci-worker-labels=org.mobyproject.buildkit.worker.sandbox=true",
-            "--root",
-            "/tmp/r",
-            "--addr",
-            "unix:///tmp/r/buildkitd.sock",
-            "--debug",
-        ];
-        let text = r#"
-            insecure-entitlements = ["network.host", "security.insecure"]
-            provenanceEnvDir = "/tmp/p"
-            [registry."docker.io"]
-            mirrors = ["localhost:5000"]
-            [otel]
-            socketPath = "/tmp/otel.sock"
-            [cdi]
-            specDirs = ["/tmp/cdi"]
-            [worker.oci]
-            networkMode = "host"
-            max-parallelism = 2
-            [worker.containerd]
-            networkMode = "host"
-            max-parallelism = 2
-        "#;
-        let options = options(&line, text).unwrap();
-        assert_eq!(options.root, Path::new("/tmp/r"));
-        let socket = Address::Unix("/tmp/r/buildkitd.sock".into());
-        assert_eq!(options.addresses, [socket]);
-        assert_eq!(options.log_level, "debug");
-        assert_eq!(options.engine.garbage, GcPolicy::Unneeded);
-        let engine = options.engine;
-        assert_eq!(engine.max_parallelism, NonZeroUsize::new(2));
-        assert!(engine.entitlements.contains("security.insecure"));
-        let docker = &engine.distribution.registries["docker.io"];
-        assert_eq!(docker.mirrors, ["localhost:5000"]);
-        let sandbox = "org.mobyproject.buildkit.worker.sandbox";
-        assert_eq!(engine.labels[sandbox], "true");
-    }
-
-    #[test]
-    fn what_is_not_built_is_named() {
-        for (line, text, name) in [
-            (
-                &["--containerd-worker=true"][..],
-                "",
-                "--containerd-worker=true",
-            ),
-            (&["--rootless"], "", "--rootless=true"),
-            (&["--addr", "npipe:////x"], "", "--addr=npipe:////x"),
-            (&[], "[worker.oci]\nbinary = 'crun'", "worker.oci.binary"),
-            (
-                &[],
-                "[worker.containerd]\nenabled = true",
-                "worker.containerd.enabled",
-            ),
-            (
-                &[],
-                "[frontend.'dockerfile.v0']\nenabled = false",
-                "frontend.\"dockerfile.v0\".enabled=false",
-            ),
-        ] {
-            let error = options(line, text).unwrap_err();
-            assert_eq!(error, OptionsError::Unsupported(vec![name.to_owned()]));
-        }
-    }
-
-    #[test]
-    fn unknown_key_is_an_error_with_its_line() {
-        let error = options(&[], "debug = true\n[worker]\nocy = 1\n").unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("line 3") && text.contains("ocy"), "{text}");
-        let unknown = options(&[], "[worker.oci]\nbinari = 'x'\n").unwrap_err();
-        assert!(unknown.to_string().contains("binari"));
-    }
-
-    #[test]
-    fn values_that_cannot_be_used_are_refused() {
-        for (line, text) in [
-            (&["--addr=/tmp/x"][..], ""),
-            (&["--tlscert", "x"], ""),
-            (&[], "[grpc.tls]\nca = 'a'"),
-            (&["--log-level=loud"], ""),
-            (&["--log-format=xml"], ""),
-            (&["--allow-insecure-entitlement=all"], ""),
-            (&["--oci-max-parallelism=many"], ""),
-            (&[], "[history]\nmaxAge = 'soon'"),
-        ] {
-            assert!(options(line, text).is_err(), "{line:?} {text}");
-        }
-        let kept = options(&[], "[history]\nmaxAge = '48h'\nmaxEntries = 7").unwrap();
-        assert_eq!(
-            kept.engine.history_age,
-            Some(Duration::from_secs(48 * 3600))
-        );
-        assert_eq!(kept.engine.history_entries, Some(7));
-    }
-}
+#[path = "options_tests.rs"]
+mod tests;

@@ -1,12 +1,13 @@
 //! The one place that names the concrete worker, frontend and exporters together.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::{Exporter, Sessions, Worker};
 use cooper_engine::session::SessionRegistry;
-use cooper_engine::{Clock, Engine, EngineParts, Limits};
+use cooper_engine::{Clock, Engine, EngineParts, Limits, ProvenanceEnvironment};
 use cooper_frontend::gateway::Dockerfile;
 use cooper_worker::exec::RunnerProgram;
 use cooper_worker::exporter::{
@@ -15,11 +16,11 @@ use cooper_worker::exporter::{
 use cooper_worker::images::ImageStore;
 use cooper_worker::layer::Layers;
 use cooper_worker::local_worker::{LocalWorker, WorkerSettings};
-use cooper_worker::remotecache::{CacheStores, LocalCache, RegistryCache};
+use cooper_worker::remotecache::{CacheStores, LocalCache, ObjectCache, RegistryCache};
 use cooper_worker::snapshot::Durability;
 use cooper_worker::source::GitSettings;
 
-use super::EngineSettings;
+use super::{EngineSettings, provenance};
 use crate::config::now_ns;
 
 /// Folder in the state folder for the engine's own logs and records.
@@ -50,6 +51,7 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
     if let Some(age) = settings.history_age {
         limits.history_age = age;
     }
+    limits.output = settings.output;
     let sessions = SessionRegistry::new(limits.session_wait);
     let worker_settings = WorkerSettings {
         state: folder.to_path_buf(),
@@ -62,8 +64,11 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         devices: settings.devices,
         cgroup_parent: settings.cgroup_parent,
         runner: RunnerProgram::this_executable().map_err(|error| runner_missing(&error))?,
+        runtime: settings.runtime,
         garbage: settings.garbage,
         labels: settings.labels,
+        snapshotter: settings.snapshotter,
+        shares_processes: settings.shares_processes,
     };
     // Opening repairs what an earlier process left, which reads and writes disks.
     let opened = tokio::task::spawn_blocking(move || LocalWorker::open(worker_settings));
@@ -78,7 +83,8 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         worker.image_source(),
         worker.distribution(),
         Arc::new(sessions.clone()),
-    );
+    )
+    .with_environment(cache_environment());
     let engine = Engine::new(EngineParts {
         worker: Arc::clone(&shared) as Arc<dyn Worker>,
         cache: Arc::new(worker.cache()),
@@ -92,16 +98,26 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         cache_importers: vec![
             Arc::new(RegistryCache::new(caches.clone())),
             Arc::new(LocalCache::new(caches.clone())),
+            Arc::new(ObjectCache::s3(caches.clone())),
+            Arc::new(ObjectCache::azblob(caches.clone())),
+            Arc::new(ObjectCache::gha(caches.clone())),
         ],
         cache_exporters: vec![
             Arc::new(RegistryCache::new(caches.clone())),
-            Arc::new(LocalCache::new(caches)),
+            Arc::new(LocalCache::new(caches.clone())),
+            Arc::new(ObjectCache::s3(caches.clone())),
+            Arc::new(ObjectCache::azblob(caches.clone())),
+            Arc::new(ObjectCache::gha(caches)),
         ],
         sessions,
         clock: Clock::new(now_ns),
         state: folder.join(ENGINE_FOLDER),
         limits,
         allowed_entitlements: settings.entitlements,
+        provenance_environment: match &settings.provenance_folder {
+            Some(folder) => provenance::read_folder(folder)?,
+            None => ProvenanceEnvironment::default(),
+        },
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     Ok(Assembled {
@@ -109,6 +125,15 @@ pub async fn assemble(folder: &Path, settings: EngineSettings) -> Result<Assembl
         images: worker.images().clone(),
         layers: worker.layers().clone(),
     })
+}
+
+/// What the daemon's environment says of caches that clients leave out.
+fn cache_environment() -> BTreeMap<String, String> {
+    let set = std::env::vars_os();
+    let text = set.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let known = text.filter(|(name, _)| ObjectCache::VARIABLES.contains(&name.as_str()));
+    let readable = known.filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
+    readable.collect()
 }
 
 /// Git sees where programs are and through which proxies the world is reached, and nothing else of ours.
@@ -172,5 +197,5 @@ fn runner_missing(error: &dyn std::fmt::Display) -> Failure {
         FailureKind::Denied,
         format!("containers cannot be started: {error}"),
     )
-    .with_hint("this build of Cooper must run as root")
+    .with_hint("it takes root, or a user namespace in which this process may mount")
 }

@@ -5,44 +5,110 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::graph::Graph;
-use cooper_core::model::{Failure, ResultId, SessionId, Warning};
+use cooper_core::model::{Failure, Material, ResultId, SessionId, Warning};
 use cooper_core::policy::Rules;
 use cooper_core::ports::{
-    Bridge, FileStat, FrontendRequest, FrontendResult, ImageQuery, ReadFileRequest, RefId,
-    ResolvedImage, SourceMeta, SourceQuery,
+    Bridge, FileStat, FrontendRequest, FrontendResult, ImageAnswer, ImageQuery, ReadFileRequest,
+    RefId, ResolvedImage, SourceMeta, SourceQuery,
 };
 use cooper_proto::pb;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::images::Images;
-use super::policy;
+use super::policy::{self, GovernedImage};
 use super::references::{Reference, References};
 use super::sources;
+use crate::attest::{Request, Scope};
+use crate::driver::Imports;
 use crate::engine::Parts;
-use crate::job::{Job, ask_frontend};
+use crate::job::{CacheSpec, Job, ask_frontend, widen_imports};
 
 /// The engine as one build's frontends see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct BuildBridge {
     parts: Arc<Parts>,
     job: Arc<Job>,
-    references: References,
-    images: Images,
+    /// The imported caches that may serve what is asked here.
+    imports: Option<Imports>,
+    references: Arc<References>,
+    images: Arc<Images>,
+    /// Where what is asked for here is noted.
+    scope: Arc<Scope>,
     /// States that failed steps were left in.
-    failed: Mutex<BTreeSet<ResultId>>,
+    failed: Arc<Mutex<BTreeSet<ResultId>>>,
 }
 
 impl BuildBridge {
-    /// The bridge of a build that has no results yet.
-    pub(crate) fn new(parts: Arc<Parts>, job: Arc<Job>) -> Self {
+    /// The bridge of a build that has no results yet, of which the client asked this.
+    pub(crate) fn new(
+        parts: Arc<Parts>,
+        job: Arc<Job>,
+        imports: Option<Imports>,
+        asked: Request,
+    ) -> Self {
         Self {
             parts,
             job,
-            references: References::default(),
-            images: Images::default(),
-            failed: Mutex::default(),
+            imports,
+            references: Arc::default(),
+            images: Arc::default(),
+            failed: Arc::default(),
+            scope: Arc::new(Scope::of_build(asked)),
         }
+    }
+
+    /// The same build, served by further caches, which are read now unless they were before. Results are named in one
+    /// place whoever asks.
+    ///
+    /// # Errors
+    /// `InvalidInput` for more caches than a build may name. One that cannot be read is shown as failed and not asked.
+    ///
+    /// # Cancel
+    /// Dropping the future stops reading.
+    pub(crate) async fn importing(
+        self: &Arc<Self>,
+        named: &[CacheSpec],
+    ) -> Result<Arc<Self>, Failure> {
+        let base = self.imports.as_ref();
+        let widened = widen_imports(&self.parts, &self.job, base, named).await?;
+        Ok(match widened {
+            Some(imports) => Arc::new(Self {
+                imports: Some(imports),
+                ..Self::clone(self)
+            }),
+            None => Arc::clone(self),
+        })
+    }
+
+    /// The bridge to the same build for a frontend that is asked something.
+    pub(crate) fn asking(&self, request: Request) -> Arc<Self> {
+        Arc::new(self.within(self.scope.child(request)))
+    }
+
+    /// The bridge to the same build for what no frontend asks for.
+    pub(crate) fn apart(&self) -> Arc<Self> {
+        Arc::new(self.within(Arc::default()))
+    }
+
+    fn within(&self, scope: Arc<Scope>) -> Self {
+        Self {
+            scope,
+            ..self.clone()
+        }
+    }
+
+    /// Where what is asked for here is noted.
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    /// What a named result is made by, if it was computed.
+    pub(crate) fn computed(&self, id: &RefId) -> Option<Arc<Reference>> {
+        let reference = self.references.get(id).ok()?;
+        let is_empty = reference.graph.target.is_none();
+        let is_there = is_empty || reference.result.get().is_some_and(Result::is_ok);
+        is_there.then_some(reference)
     }
 
     /// The build that this is the bridge of, to keep.
@@ -51,7 +117,7 @@ impl BuildBridge {
     }
 
     /// The build that this is the bridge of.
-    pub(super) fn job(&self) -> &Job {
+    pub(crate) fn job(&self) -> &Job {
         &self.job
     }
 
@@ -97,7 +163,8 @@ impl BuildBridge {
             .result
             .get_or_init(|| {
                 let graph = Arc::clone(&reference.graph);
-                self.parts.driver.want(&self.job.id, graph, edge)
+                let imports = reference.imports.clone();
+                self.parts.driver.want(&self.job.id, graph, edge, imports)
             })
             .await
             .clone()
@@ -135,10 +202,17 @@ impl BuildBridge {
         let reference = Reference {
             definition,
             graph: Arc::new(graph),
+            imports: self.imports.clone(),
             result: OnceCell::new(),
         };
-        self.references
-            .add(reference, self.parts.limits.refs_per_build)
+        let limit = self.parts.limits.refs_per_build;
+        let definition = reference.definition.clone();
+        let id = self.references.add(reference, limit)?;
+        self.scope.note_ref(&id);
+        self.parts
+            .requests
+            .register(&self.job.id, &definition, &self.scope);
+        Ok(id)
     }
 
     /// Finds an image under further rules about sources.
@@ -146,9 +220,22 @@ impl BuildBridge {
         &self,
         query: ImageQuery,
         rules: &Rules,
-    ) -> Result<ResolvedImage, Failure> {
-        let query = Box::pin(policy::govern_image(self, query, rules)).await?;
-        self.look_up_image(query).await
+    ) -> Result<ImageAnswer, Failure> {
+        let reference = query.reference.clone();
+        let query = match Box::pin(policy::govern_image(self, query, rules)).await? {
+            GovernedImage::Image(query) => query,
+            GovernedImage::Other(by) => return Ok(ImageAnswer::Replaced { reference, by }),
+        };
+        let (platform, local) = (query.platform.clone(), query.oci_layout_store.is_some());
+        let image = self.look_up_image(query).await?;
+        // What a frontend knows of may decide what it makes.
+        self.scope.note_image(Material::Image {
+            reference: image.reference.clone(),
+            platform,
+            digest: image.digest.clone(),
+            local,
+        });
+        Ok(ImageAnswer::Image(image))
     }
 
     /// Finds an image, whatever the rules say.
@@ -195,7 +282,7 @@ impl Bridge for BuildBridge {
             .await
     }
 
-    async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure> {
+    async fn resolve_image(&self, query: ImageQuery) -> Result<ImageAnswer, Failure> {
         self.resolve_image_under(query, &Rules::default()).await
     }
 
@@ -212,7 +299,7 @@ impl Bridge for BuildBridge {
         request: FrontendRequest,
     ) -> Result<FrontendResult, Failure> {
         let parts = Arc::clone(&self.parts);
-        ask_frontend(&parts, self, frontend, request).await
+        ask_frontend(&parts, &self, frontend, request).await
     }
 
     async fn warn(&self, warning: Warning) {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::{
@@ -38,7 +39,11 @@ impl HeldContainers {
         let wanted = container_request(bridge, request).await?;
         let network = wanted.network;
         let container = bridge.parts().containers.create(wanted).await?;
-        place.fill(Held { container, network });
+        place.fill(Held {
+            container,
+            network,
+            is_begun: Arc::default(),
+        });
         Ok(())
     }
 
@@ -48,6 +53,14 @@ impl HeldContainers {
     /// `NotFound` when the frontend holds none of the id.
     pub(crate) fn get(&self, id: &str) -> Result<Arc<dyn HeldContainer>, Failure> {
         Ok(self.held(id)?.container)
+    }
+
+    /// Whether the first program of a container was started, beside which others run.
+    ///
+    /// # Errors
+    /// `NotFound` when the frontend holds none of the id.
+    pub(crate) fn is_begun(&self, id: &str) -> Result<bool, Failure> {
+        Ok(self.held(id)?.is_begun.load(Ordering::Acquire))
     }
 
     fn held(&self, id: &str) -> Result<Held, Failure> {
@@ -69,7 +82,11 @@ impl HeldContainers {
         bridge: &BuildBridge,
         init: InitMessage,
     ) -> Result<Arc<dyn HeldProcess>, Failure> {
-        let Held { container, network } = self.held(&init.container_id)?;
+        let Held {
+            container,
+            network,
+            is_begun,
+        } = self.held(&init.container_id)?;
         // Where BuildKit looks: a container in which nothing runs harms nobody.
         bridge.job().entitlements.check_network(network)?;
         bridge.job().entitlements.check_security(init.security)?;
@@ -84,7 +101,9 @@ impl HeldContainers {
             security: init.security,
             input,
         };
-        container.start(request).await
+        let process = container.start(request).await?;
+        is_begun.store(true, Ordering::Release);
+        Ok(process)
     }
 
     /// Ends a container.
@@ -134,6 +153,7 @@ struct Held {
     container: Arc<dyn HeldContainer>,
     /// A `pb::NetMode`.
     network: i32,
+    is_begun: Arc<AtomicBool>,
 }
 
 /// An id that nobody else can take; free again unless it is filled.

@@ -10,3 +10,4 @@ mod sources;
 
 pub(crate) use build::BuildBridge;
 pub(crate) use containers::HeldContainers;
+pub(crate) use references::Reference;

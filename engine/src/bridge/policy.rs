@@ -49,17 +49,25 @@ pub(super) async fn govern(
     replace_sources(&definition, &replaced)
 }
 
+/// What the rules make of an image.
+pub(super) enum GovernedImage {
+    /// An image, the same or another.
+    Image(ImageQuery),
+    /// The identifier of a source of another kind.
+    Other(String),
+}
+
 /// The same for an image that a frontend wants to know of.
 ///
 /// # Errors
-/// As [`govern`]; `Unsupported` for an image that is to be something else.
+/// As [`govern`].
 pub(super) async fn govern_image(
     bridge: &BuildBridge,
     mut query: ImageQuery,
     more: &Rules,
-) -> Result<ImageQuery, Failure> {
+) -> Result<GovernedImage, Failure> {
     if query.oci_layout_store.is_some() || !is_governed(bridge, more) {
-        return Ok(query);
+        return Ok(GovernedImage::Image(query));
     }
     let source = pb::SourceOp {
         identifier: format!("{IMAGE}{}", query.reference),
@@ -67,14 +75,11 @@ pub(super) async fn govern_image(
     };
     if let Some(replaced) = govern_source(bridge, source, query.platform.clone(), more).await? {
         let Some(reference) = replaced.identifier.strip_prefix(IMAGE) else {
-            return Err(Failure::unsupported(format!(
-                "a source policy that makes {} of an image",
-                redacted(&replaced.identifier)
-            )));
+            return Ok(GovernedImage::Other(replaced.identifier));
         };
         reference.clone_into(&mut query.reference);
     }
-    Ok(query)
+    Ok(GovernedImage::Image(query))
 }
 
 /// The same for one source that somebody wants to know of; `None` when it stays as it is.

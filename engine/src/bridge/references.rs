@@ -9,12 +9,16 @@ use cooper_proto::pb;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use crate::driver::Imports;
+
 /// A result that a frontend has named and that runs only when it is needed.
 #[derive(Debug)]
 pub(crate) struct Reference {
     /// What makes it, as it was received.
     pub(crate) definition: pb::Definition,
-    pub(super) graph: Arc<Graph>,
+    pub(crate) graph: Arc<Graph>,
+    /// The imported caches that may serve it.
+    pub(crate) imports: Option<Imports>,
     /// The answer; who comes first asks, the rest wait, and when the first gives up the next asks.
     pub(super) result: OnceCell<Answer>,
 }

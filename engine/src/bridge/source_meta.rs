@@ -1,17 +1,19 @@
 //! `ResolveSourceMeta` in the engine's words and back.
 
-use cooper_core::model::{Failure, FailureKind};
+use bytes::Bytes;
+use cooper_core::model::{Failure, FailureKind, Material};
 use cooper_core::policy::Rules;
 use cooper_core::ports::{
     ChecksumAlgorithm, ChecksumRequest, HttpMeta, ImageQuery, ResolveMode, ResolvedImage,
-    SourceMeta, SourceQuery,
+    SourceMeta, SourceQuery, StatementChain, StatementQuery,
 };
 use cooper_proto::frontend::{
-    ChecksumResponse, ResolveSourceGitResponse, ResolveSourceHttpResponse,
-    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse,
-    checksum_request::ChecksumAlgo,
+    AttestationChain, Blob, ChecksumResponse, Descriptor, ResolveSourceGitResponse,
+    ResolveSourceHttpResponse, ResolveSourceImageRequest, ResolveSourceImageResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, checksum_request::ChecksumAlgo,
 };
-use cooper_proto::pb;
+use cooper_proto::reference::Reference;
+use cooper_proto::{Digest, oci, pb};
 
 use super::{BuildBridge, policy};
 
@@ -47,7 +49,33 @@ pub(crate) async fn resolve(
         let governed = Box::pin(policy::govern_source(bridge, source, platform, &rules)).await?;
         request.source = governed.or(request.source);
     }
-    look_up(bridge, request).await
+    let query = request.clone();
+    let response = look_up(bridge, request).await?;
+    note(bridge, &query, &response);
+    Ok(response)
+}
+
+/// Has provenance tell of an image that a frontend was told of.
+fn note(
+    bridge: &BuildBridge,
+    request: &ResolveSourceMetaRequest,
+    response: &ResolveSourceMetaResponse,
+) {
+    let (Some(source), Some(image)) = (&response.source, &response.image) else {
+        return;
+    };
+    let Ok(digest) = image.digest.parse() else {
+        return;
+    };
+    let identifier = &source.identifier;
+    let registry = identifier.strip_prefix(IMAGE);
+    let reference = registry.or_else(|| identifier.strip_prefix(LAYOUT));
+    bridge.scope().note_image(Material::Image {
+        reference: reference.unwrap_or(identifier).to_owned(),
+        platform: request.platform.clone(),
+        digest,
+        local: registry.is_none(),
+    });
 }
 
 /// The same, whatever the rules say: for who decides by it.
@@ -65,10 +93,14 @@ pub(super) async fn look_up(
     match read(&request)? {
         Query::Plain => {}
         Query::Image(query) => {
-            let image = bridge.look_up_image(query).await?;
-            let wants_config = request.image.is_none_or(|image| !image.no_config);
+            let image = bridge.look_up_image(query.clone()).await?;
+            let wants_config = request.image.as_ref().is_none_or(|image| !image.no_config);
             response.source = resolved_source(response.source, &image.reference);
-            response.image = Some(image_answer(&image, wants_config));
+            let mut answer = image_answer(&image, wants_config);
+            if let Some(asked) = &request.image {
+                answer.attestation_chain = statements(bridge, query, &image, asked).await?;
+            }
+            response.image = Some(answer);
         }
         Query::Source(query) => {
             let suffix = query.checksum.as_ref().map(|asked| asked.suffix.clone());
@@ -118,13 +150,6 @@ fn image_query(
     request: &ResolveSourceMetaRequest,
     source: &pb::SourceOp,
 ) -> Result<ImageQuery, Failure> {
-    let wants_statements = request
-        .image
-        .as_ref()
-        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty());
-    if wants_statements {
-        return Err(Failure::unsupported("resolving an image's attestations"));
-    }
     let (reference, oci_layout_store) = match source.identifier.strip_prefix(IMAGE) {
         Some(reference) => (reference, None),
         None => {
@@ -163,6 +188,56 @@ fn checksum(asked: &cooper_proto::frontend::ChecksumRequest) -> Result<ChecksumR
         algorithm,
         suffix: asked.suffix.clone().into(),
     })
+}
+
+/// What is said of an image, if that is wanted: of the very image that was found.
+async fn statements(
+    bridge: &BuildBridge,
+    mut image: ImageQuery,
+    found: &ResolvedImage,
+    asked: &ResolveSourceImageRequest,
+) -> Result<Option<AttestationChain>, Failure> {
+    if !asked.attestation_chain && asked.resolve_attestations.is_empty() {
+        return Ok(None);
+    }
+    let reference = found.reference.parse::<Reference>();
+    let reference = reference.map_err(|error| invalid(&error.to_string()))?;
+    image.reference = reference.with_digest(found.digest.clone()).to_string();
+    let query = StatementQuery {
+        image,
+        predicate_types: asked.resolve_attestations.clone(),
+    };
+    let files = &bridge.parts().files;
+    let chain = files
+        .resolve_statements(&query, &bridge.job().sessions)
+        .await?;
+    Ok(chain.map(chain_answer))
+}
+
+fn chain_answer(chain: StatementChain) -> AttestationChain {
+    let blob = |(digest, (descriptor, bytes)): (Digest, (oci::Descriptor, Bytes))| {
+        let blob = Blob {
+            descriptor: Some(Descriptor {
+                media_type: descriptor.media_type,
+                digest: digest.to_string(),
+                size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
+                annotations: descriptor.annotations,
+            }),
+            data: bytes.to_vec(),
+        };
+        (digest.to_string(), blob)
+    };
+    AttestationChain {
+        root: chain.root.to_string(),
+        image_manifest: chain.image.to_string(),
+        attestation_manifest: chain
+            .statements
+            .map(|digest| digest.to_string())
+            .unwrap_or_default(),
+        // Signatures are found by other ways than an index.
+        signature_manifests: Vec::new(),
+        blobs: chain.blobs.into_iter().map(blob).collect(),
+    }
 }
 
 /// The source again, with what its reference is to be from now on.

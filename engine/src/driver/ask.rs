@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cooper_core::graph::Graph;
-use cooper_core::model::{Edge, Failure, FailureKind, JobId, RequestId, ResultId, SessionId};
+use cooper_core::model::{Edge, Failure, FailureKind, JobId, Pin, RequestId, ResultId, SessionId};
 use cooper_core::ports::{CacheStore, CachedResult, Worker};
 use cooper_core::scheduler::{Answer, EdgeRecord};
+use cooper_proto::Digest;
 use tokio::sync::{mpsc, oneshot};
 
 use super::perform::World;
@@ -22,8 +24,8 @@ pub(crate) struct Seat {
     pub(crate) sessions: Vec<SessionId>,
     /// How many of its steps may run at a time.
     pub(crate) steps: Permits,
-    /// The caches that it imports.
-    pub(crate) imports: Option<Imports>,
+    /// The caches that it imports, in each set that it asks.
+    pub(crate) imports: Vec<Imports>,
 }
 
 /// What a driver works with.
@@ -39,7 +41,7 @@ pub(crate) struct DriverParts {
 pub(crate) struct Driver {
     commands: mpsc::UnboundedSender<Command>,
     requests: AtomicU64,
-    world: World,
+    pub(super) world: World,
 }
 
 impl std::fmt::Debug for Driver {
@@ -72,11 +74,17 @@ impl Driver {
         self.send(Command::Open { job, seat });
     }
 
-    /// Asks for one output of a checked graph.
+    /// Asks for one output of a checked graph, which imported caches may serve.
     ///
     /// # Cancel
     /// Dropping the future abandons the request; work that nobody else wants is stopped.
-    pub(crate) async fn want(&self, job: &JobId, graph: Arc<Graph>, edge: Edge) -> Answer {
+    pub(crate) async fn want(
+        &self,
+        job: &JobId,
+        graph: Arc<Graph>,
+        edge: Edge,
+        imports: Option<Imports>,
+    ) -> Answer {
         let request = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
         self.send(Command::Want {
@@ -84,6 +92,7 @@ impl Driver {
             job: job.clone(),
             graph,
             edge,
+            imports,
             reply,
         });
         let guard = Abandon {
@@ -106,13 +115,22 @@ impl Driver {
         answer.await.unwrap_or_default()
     }
 
+    /// What a build's sources resolved to, by their vertices; see [`cooper_core::scheduler::Scheduler::pins`].
+    pub(crate) async fn pins(&self, job: &JobId) -> BTreeMap<Digest, Pin> {
+        let (reply, answer) = oneshot::channel();
+        let job = job.clone();
+        self.send(Command::Pins { job, reply });
+        answer.await.unwrap_or_default()
+    }
+
     /// What keys lead to, the best first, and one of it that is there, pinned once for the caller.
     pub(crate) async fn cached(
         &self,
         record: &EdgeRecord,
-        imports: Option<&Imports>,
+        imports: &[Imports],
     ) -> Result<Option<CachedResult>, Failure> {
-        let imports = imports.filter(|imports| record.scope.as_ref() == Some(&imports.scope));
+        let of_scope = |imports: &&Imports| record.scope.as_ref() == Some(&imports.scope);
+        let imports = imports.iter().find(of_scope);
         let listed = self.world.results(&record.keys, &record.imported, imports);
         let listed = listed.await?;
         let known = record.result.as_ref();

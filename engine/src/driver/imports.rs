@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use cooper_core::model::{CacheKeyId, Failure};
 use cooper_core::ports::{CachedResult, ImportedLayers, KeyQuery, LookupAnswer, Worker};
-use cooper_core::remotecache::Imported;
+use cooper_core::remotecache::{Imported, Origin};
 use cooper_proto::Digest;
 use tokio::sync::watch;
 
@@ -11,11 +11,14 @@ use tokio::sync::watch;
 pub(crate) struct Imports {
     /// A name for all of them together.
     pub(crate) scope: Digest,
-    sources: watch::Receiver<Option<Arc<Vec<ImportSource>>>>,
+    sources: Vec<watch::Receiver<Option<ReadCaches>>>,
 }
 
+/// The caches that one place had.
+pub(crate) type ReadCaches = Arc<Vec<ImportSource>>;
+
 /// Where the caches go once they were read. Dropped before, there are none.
-pub(crate) type ImportsReady = watch::Sender<Option<Arc<Vec<ImportSource>>>>;
+pub(crate) type ImportsReady = watch::Sender<Option<ReadCaches>>;
 
 /// One cache that was read.
 pub(crate) struct ImportSource {
@@ -35,23 +38,41 @@ impl Imports {
     /// Caches that are still to be read.
     pub(crate) fn new(scope: Digest) -> (Self, ImportsReady) {
         let (ready, sources) = watch::channel(None);
+        let sources = vec![sources];
         (Self { scope, sources }, ready)
     }
 
-    async fn sources(&self) -> Arc<Vec<ImportSource>> {
-        let mut sources = self.sources.clone();
-        match sources.wait_for(Option::is_some).await {
-            Ok(sources) => sources.clone().unwrap_or_default(),
-            // Whoever read them gave up.
-            Err(_) => Arc::default(),
+    /// Those of a build, if it has any, and further ones, under a name for all of them.
+    pub(crate) fn and(base: Option<&Self>, further: Vec<ReadCaches>, scope: Digest) -> Self {
+        let base = base.iter().flat_map(|base| base.sources.iter().cloned());
+        let further = further.into_iter().map(|read| watch::channel(Some(read)).1);
+        let sources = base.chain(further).collect();
+        Self { scope, sources }
+    }
+
+    async fn sources(&self) -> Vec<ReadCaches> {
+        let mut all = Vec::with_capacity(self.sources.len());
+        for mut sources in self.sources.iter().cloned() {
+            // Whoever read them may have given up.
+            if let Ok(sources) = sources.wait_for(Option::is_some).await {
+                all.extend(sources.clone());
+            }
         }
+        all
     }
 
     /// Adds what the caches know to an answer.
     pub(super) async fn lookup(&self, query: &KeyQuery, answer: &mut LookupAnswer) {
-        for source in self.sources().await.iter() {
+        for source in self.sources().await.iter().flat_map(|it| it.iter()) {
             merge(answer, source.index.lookup(query));
         }
+    }
+
+    /// How one of their keys is made.
+    pub(super) async fn origin(&self, key: &CacheKeyId) -> Option<Origin> {
+        let sources = self.sources().await;
+        let mut sources = sources.iter().flat_map(|it| it.iter());
+        sources.find_map(|it| it.index.origin(key))
     }
 
     /// The results that the caches have under keys, as results of the worker whose bytes are still elsewhere.
@@ -61,7 +82,7 @@ impl Imports {
         keys: &[CacheKeyId],
     ) -> Result<Vec<CachedResult>, Failure> {
         let mut all = Vec::new();
-        for source in self.sources().await.iter() {
+        for source in self.sources().await.iter().flat_map(|it| it.iter()) {
             for told in keys.iter().flat_map(|key| source.index.results(key)) {
                 let Some(result) = source.layers.compose(&told.blobs).await? else {
                     continue;

@@ -5,13 +5,15 @@
 //! never seen half-changed, and a panic in a piece of work is a failure of that piece alone.
 
 mod ask;
+mod attempts;
 mod imports;
+mod origins;
 mod perform;
 mod permits;
 mod tasks;
 mod turn;
 
 pub(crate) use ask::{Driver, DriverParts, Seat};
-pub(crate) use imports::{ImportSource, Imports, ImportsReady};
+pub(crate) use imports::{ImportSource, Imports, ImportsReady, ReadCaches};
 pub(crate) use permits::Permits;
 pub(crate) use tasks::{Task, Tasks, contain};

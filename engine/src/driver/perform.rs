@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use cooper_core::graph::Vertex;
-use cooper_core::model::{CacheKeyId, Failure, FailureKind, JobId, Pin, ResultId, SessionId};
+use cooper_core::model::{
+    CacheKeyId, FailedOp, FailedPart, Failure, FailureKind, JobId, Pin, ResultId, SessionId,
+};
 use cooper_core::ports::{
     CacheStore, CachedResult, ContentKeyRequest, Events, KeyQuery, LookupAnswer, OpOutcome,
     OpRequest, SourceKeyRequest, Worker,
@@ -11,6 +13,7 @@ use cooper_proto::Digest;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::attempt;
 use super::imports::merge;
 use super::{Imports, Permits};
 use crate::progress::JobLog;
@@ -130,6 +133,7 @@ pub(super) async fn perform(world: World, work: Work, tools: Tools) -> WorkDone 
             };
             let asked = world.worker.content_key(request.clone(), tools.events);
             let key = unless_cancelled(&tools.cancel, asked).await;
+            let key = key.map_err(|failure| of_content(failure, &vertex, input, &request.result));
             if key.is_ok() {
                 let paths = world.worker.contents(&request, NAMED_PATHS).await;
                 if !paths.is_empty() {
@@ -256,8 +260,15 @@ async fn run(
         sessions: tools.sessions,
         resources: vertex.resources.clone(),
     };
-    let cancelled = Box::pin(tools.cancel.cancelled_owned());
-    let outcome = world.worker.run(request, tools.events, cancelled).await;
+    let worker = world.worker.as_ref();
+    let outcome = attempt(
+        worker,
+        request,
+        vertex.patience,
+        tools.events,
+        &tools.cancel,
+    )
+    .await;
     drop(permit);
     match outcome {
         OpOutcome::Failed(mut failure) => {
@@ -269,6 +280,19 @@ async fn run(
         OpOutcome::Fault(failure) => OpOutcome::Fault(blame(failure, vertex)),
         other @ (OpOutcome::Success(_) | OpOutcome::Cancelled) => other,
     }
+}
+
+/// A failure with the state whose content could not be digested.
+fn of_content(mut failure: Failure, vertex: &Vertex, input: usize, result: &ResultId) -> Failure {
+    failure.op.get_or_insert_with(|| {
+        Arc::new(FailedOp {
+            op: vertex.op.encode_to_vec(),
+            inputs: vec![Some(result.clone())],
+            part: Some(FailedPart::Content(input)),
+            ..FailedOp::default()
+        })
+    });
+    failure
 }
 
 /// Says which vertex a failure is of and which lines of the build's source made it.

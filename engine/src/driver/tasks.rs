@@ -1,11 +1,14 @@
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use cooper_core::model::{Failure, FailureKind};
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +17,23 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+/// One task among those of its kind, until it is dropped.
+struct Counted {
+    what: &'static str,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut running = self.running.lock();
+        if let Some(count) = running.get_mut(self.what) {
+            *count -= 1;
+        }
+        running.retain(|_, count| *count > 0);
+    }
 }
 
 /// A running task. Dropping it lets the task run to its end; [`Tasks::join_all`] still waits for it.
@@ -28,7 +48,20 @@ impl Tasks {
         what: &'static str,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
-        Task(self.tracker.spawn(contain(what, future)))
+        *self.running.lock().entry(what).or_default() += 1;
+        let counted = Counted {
+            what,
+            running: Arc::clone(&self.running),
+        };
+        Task(self.tracker.spawn(async move {
+            let _counted = counted;
+            contain(what, future).await
+        }))
+    }
+
+    /// How many run, by what they are.
+    pub(crate) fn count(&self) -> BTreeMap<&'static str, usize> {
+        self.running.lock().clone()
     }
 
     /// Waits until every task has ended. None may be started afterwards by who wants the answer to stay true.
@@ -96,6 +129,7 @@ mod tests {
         assert_eq!(failure.kind, FailureKind::Internal);
         assert_eq!(failure.message, "a step panicked: boom 1");
         assert_eq!(good.await, Ok(7));
+        assert_eq!(tasks.count(), BTreeMap::new());
         tasks.join_all().await;
     }
 

@@ -3,7 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cooper_core::graph::{Graph, Vertex};
-use cooper_core::model::{Edge, Failure, JobId, RequestId, ResultId, TaskId};
+use cooper_core::model::{Edge, Failure, JobId, Pin, RequestId, ResultId, TaskId};
 use cooper_core::ports::OpOutcome;
 use cooper_core::scheduler::{
     Answer, EdgeRecord, Instruction, Report, Scheduler, Stimulus, Work, WorkDone,
@@ -29,6 +29,7 @@ pub(super) enum Command {
         job: JobId,
         graph: Arc<Graph>,
         edge: Edge,
+        imports: Option<Imports>,
         reply: oneshot::Sender<Answer>,
     },
     /// Nobody waits for an answer any more.
@@ -38,6 +39,11 @@ pub(super) enum Command {
         job: JobId,
         edges: Vec<Edge>,
         reply: oneshot::Sender<Vec<EdgeRecord>>,
+    },
+    /// What a build's sources resolved to is asked for.
+    Pins {
+        job: JobId,
+        reply: oneshot::Sender<BTreeMap<Digest, Pin>>,
     },
     /// A build ends.
     Close {
@@ -146,12 +152,19 @@ impl Turn {
                 job,
                 graph,
                 edge,
+                imports,
                 reply,
             } => {
-                if let Some(seat) = self.seats.get(&job) {
+                if let Some(seat) = self.seats.get_mut(&job) {
                     seat.log
                         .announce(graph.vertices.values().map(AsRef::as_ref));
-                    let scope = seat.imports.as_ref().map(|imports| imports.scope.clone());
+                    let scope = imports.as_ref().map(|imports| imports.scope.clone());
+                    let is_known = |imports: &Imports| {
+                        let mut known = seat.imports.iter();
+                        known.any(|known| known.scope == imports.scope)
+                    };
+                    let new = imports.filter(|imports| !is_known(imports));
+                    seat.imports.extend(new);
                     self.answers.insert(request, (job.clone(), reply));
                     self.stimulate(Stimulus::Wanted {
                         request,
@@ -170,6 +183,9 @@ impl Turn {
             Command::Records { job, edges, reply } => {
                 let (records, _) = self.scheduler.records(&job, &edges);
                 let _unheard = reply.send(records);
+            }
+            Command::Pins { job, reply } => {
+                let _unheard = reply.send(self.scheduler.pins(&job));
             }
             Command::Close { job, done } => self.close(job, done),
             Command::Done { name, done } => self.done(name, done),
@@ -407,7 +423,7 @@ impl Turn {
         };
         let own = jobs.iter().filter_map(|job| self.seats.get(job));
         let seats = own.chain(self.seats.values());
-        let mut imports = seats.filter_map(|seat| seat.imports.as_ref());
+        let mut imports = seats.flat_map(|seat| &seat.imports);
         imports.find(|imports| imports.scope == *scope).cloned()
     }
 

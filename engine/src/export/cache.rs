@@ -177,10 +177,10 @@ impl CacheExport {
 pub(crate) async fn gather(
     parts: &Parts,
     job: &Job,
-    imports: Option<&Imports>,
+    imports: &[Imports],
     finals: Vec<Edge>,
 ) -> Result<Gathered, Failure> {
-    let records = parts.driver.records(&job.id, finals).await;
+    let mut records = parts.driver.records(&job.id, finals).await;
     let mut results = Vec::with_capacity(records.len());
     let mut pins = Vec::new();
     for record in &records {
@@ -200,8 +200,19 @@ pub(crate) async fn gather(
             }
         }
     }
+    let origins = match parts.driver.origins(&records, imports).await {
+        Ok(origins) => origins,
+        Err(failure) => {
+            parts.driver.release(pins).await;
+            return Err(failure);
+        }
+    };
+    for record in &mut records {
+        let late = parts.driver.late_digest(&job.id, &job.sessions, record);
+        record.ops.extend(late.await);
+    }
     Ok(Gathered {
-        chains: Arc::new(Chains::of(&records, &results)),
+        chains: Arc::new(Chains::of(&records, &results, &origins)),
         pins,
     })
 }

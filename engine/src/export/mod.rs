@@ -5,4 +5,4 @@ mod platforms;
 mod run;
 
 pub(crate) use cache::{CacheExports, Gathered, gather};
-pub(crate) use run::{Export, Exported, run_all, tell_of_platforms};
+pub(crate) use run::{Export, Exported, Results, run_all, tell_of_platforms};

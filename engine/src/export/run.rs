@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cooper_core::model::{Failure, FailureKind, Warning};
-use cooper_core::ports::{ExportPart, ExportRequest, ExportResponse, Exporter};
+use cooper_core::model::{Attestation, Failure, FailureKind, Warning};
+use cooper_core::ports::{ExportPart, ExportRequest, ExportResponse, Exporter, StatementSource};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,17 @@ pub(crate) struct Exported {
     pub(crate) response: ExportResponse,
     /// By their positions in the request.
     pub(crate) each: BTreeMap<u32, ExportResponse>,
+}
+
+/// What a build's exporters get.
+#[derive(Debug)]
+pub(crate) struct Results {
+    /// One part a platform, pinned.
+    pub(crate) parts: Vec<ExportPart>,
+    /// What the frontend says of them.
+    pub(crate) metadata: BTreeMap<String, Bytes>,
+    /// Statements about them, by platform.
+    pub(crate) attestations: BTreeMap<String, Vec<Attestation<StatementSource>>>,
 }
 
 /// An exporter with what a client told it, found fit for the work before the work began.
@@ -122,8 +133,7 @@ pub(crate) async fn run_all(
     parts: &Parts,
     job: &Job,
     exports: &[&Export],
-    results: Vec<ExportPart>,
-    metadata: BTreeMap<String, Bytes>,
+    results: Results,
 ) -> Result<Exported, Failure> {
     let cancel = job.cancel.child_token();
     let now_ns = parts.clock.now_ns();
@@ -131,8 +141,9 @@ pub(crate) async fn run_all(
         let request = ExportRequest {
             index: export.index,
             attributes: export.attributes.clone(),
-            parts: results.clone(),
-            metadata: metadata.clone(),
+            parts: results.parts.clone(),
+            metadata: results.metadata.clone(),
+            attestations: results.attestations.clone(),
             sessions: job.sessions.clone(),
             now_ns,
         };

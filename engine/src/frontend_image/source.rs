@@ -97,7 +97,7 @@ async fn image(
         mode: ResolveMode::Default,
         oci_layout_store: None,
     };
-    let found = bridge.resolve_image(query).await?;
+    let found = bridge.resolve_image(query).await?.into_image()?;
     let pinned = parse(&found.reference)?.with_digest(found.digest);
     Ok((source_definition(&pinned), read_config(&found.config)?))
 }

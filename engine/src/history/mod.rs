@@ -15,4 +15,4 @@ pub use record::{
 
 pub(crate) use filter::BuildFilters;
 pub(crate) use record::code_number;
-pub(crate) use store::{Change, History};
+pub(crate) use store::{Change, History, Provenances};

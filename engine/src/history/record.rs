@@ -54,6 +54,9 @@ pub struct RecordedBlobs {
     pub error: Option<RecordedBlob>,
     /// Its trace.
     pub trace: Option<RecordedBlob>,
+    /// Where its results came from, by their platforms; a single result has the empty name.
+    #[serde(default)]
+    pub provenance: BTreeMap<String, Vec<RecordedBlob>>,
     /// The images that its exporters made, by their positions in the request.
     pub results: BTreeMap<u32, RecordedBlob>,
 }
@@ -140,7 +143,7 @@ impl Record {
             version: VERSION,
             job: spec.job.0.clone(),
             frontend: spec.build.frontend().to_owned(),
-            options: shown(spec.build.options()),
+            options: shown(spec.options()),
             exporters: spec
                 .exporters
                 .iter()
@@ -196,7 +199,7 @@ impl Record {
 pub(crate) fn code_number(kind: &FailureKind) -> i32 {
     match kind {
         FailureKind::Cancelled => 1,
-        FailureKind::Exit { .. } => 2,
+        FailureKind::Exit { .. } | FailureKind::MissingPath => 2,
         FailureKind::InvalidInput => 3,
         FailureKind::NotFound => 5,
         FailureKind::Denied => 7,

@@ -23,6 +23,10 @@ const STATUS: &str = "application/vnd.buildkit.status.v0";
 /// Media type of an error with its details (spelled so on the wire).
 const ERROR: &str = "application/vnd.googeapis.google.rpc.status+proto";
 
+/// Media type of a predicate, and the annotation that says which kind it is.
+const PREDICATE: &str = "application/vnd.in-toto+json";
+const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
+
 /// Keeps why a build failed.
 pub(super) async fn keep_error(
     blobs: &dyn Blobs,
@@ -34,6 +38,21 @@ pub(super) async fn keep_error(
         ERROR,
         blobs.keep(holder, Box::new(Some(status))).await?,
     ))
+}
+
+/// Keeps where a result came from.
+pub(super) async fn keep_provenance(
+    blobs: &dyn Blobs,
+    holder: &str,
+    predicate_type: &str,
+    predicate: Bytes,
+) -> Result<RecordedBlob, Failure> {
+    let kept = blobs.keep(holder, Box::new(Some(predicate))).await?;
+    let annotation = (PREDICATE_TYPE.to_owned(), predicate_type.to_owned());
+    Ok(RecordedBlob {
+        annotations: [annotation].into(),
+        ..recorded(PREDICATE, kept)
+    })
 }
 
 /// Keeps the documents of the images that exporters made.

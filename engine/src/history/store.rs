@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, JobId};
 use cooper_core::ports::{Blobs, ExportResponse};
 use cooper_proto::Digest;
@@ -12,12 +13,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast;
 
 use super::record::VERSION;
-use super::{Record, seal};
+use super::{Record, RecordedBlob, seal};
 use crate::progress::replay;
 use crate::{Clock, Limits};
 
 /// How many changes a listener may be behind before it misses some.
 const CHANGES: usize = 256;
+
+/// Where results came from, by platform.
+pub(crate) type Provenances = BTreeMap<String, Vec<RecordedBlob>>;
 
 /// A change of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +147,25 @@ impl History {
             }
         }
         record.blobs.results = seal::hold_results(self.blobs.as_ref(), &holder, exported).await;
+    }
+
+    /// Keeps where a build's results came from: for each its platform, the predicate's type and the predicate.
+    ///
+    /// # Errors
+    /// Why it cannot be kept.
+    pub(crate) async fn keep_provenance(
+        &self,
+        job: &JobId,
+        told: Vec<(Option<String>, &'static str, Bytes)>,
+    ) -> Result<Provenances, Failure> {
+        let mut kept = Provenances::new();
+        for (platform, kind, predicate) in told {
+            let blobs = self.blobs.as_ref();
+            let blob = seal::keep_provenance(blobs, &holder(job), kind, predicate).await?;
+            let of_platform = kept.entry(platform.unwrap_or_default()).or_default();
+            of_platform.push(blob);
+        }
+        Ok(kept)
     }
 
     /// Keeps a finished build's progress and trace, once.

@@ -1,5 +1,6 @@
-//! Reads the caches that a build imports, beside the build.
+//! Reads the caches that a build imports: those of its request beside the build, those that frontends name when they do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind};
@@ -9,9 +10,111 @@ use cooper_proto::Digest;
 use futures::future::join_all;
 
 use super::{CacheSpec, Job};
-use crate::driver::{ImportSource, Imports, ImportsReady, contain};
+use crate::driver::{ImportSource, Imports, ImportsReady, ReadCaches, contain};
 use crate::engine::Parts;
 use crate::progress::VertexScope;
+
+/// How many caches frontends may name in one build.
+const NAMED: usize = 64;
+
+/// Attributes by which the place of a cache is opened.
+const CREDENTIALS: [&str; 5] = [
+    "access_key_id",
+    "ghtoken",
+    "secret_access_key",
+    "session_token",
+    "token",
+];
+
+/// The option by which frontends are told of caches to import, as JSON.
+const OPTION: &str = "cache-imports";
+
+/// The same for caches in registries, by their names.
+const OLD_OPTION: &str = "cache-from";
+
+/// The caches that frontends named beside those of the request, as far as they were read.
+#[derive(Debug, Default)]
+pub(crate) struct NamedImports(tokio::sync::Mutex<BTreeMap<CacheSpec, ReadCaches>>);
+
+/// The caches that a frontend's options name (parity sheet A10).
+///
+/// # Errors
+/// `InvalidInput` for what is no list of caches.
+pub(crate) fn imports_of_options(
+    options: &BTreeMap<String, String>,
+) -> Result<Vec<CacheSpec>, Failure> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Entry {
+        r#type: String,
+        #[serde(default)]
+        attrs: Option<BTreeMap<String, String>>,
+    }
+    let option = |name: &str| options.get(name).filter(|text| !text.is_empty());
+    let mut named = Vec::new();
+    if let Some(text) = option(OPTION) {
+        let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| {
+            let message = format!("failed to unmarshal {OPTION} ({text:?}): {error}");
+            Failure::new(FailureKind::InvalidInput, message)
+        })?;
+        named.extend(entries.into_iter().map(|entry| CacheSpec {
+            kind: entry.r#type,
+            attributes: entry.attrs.unwrap_or_default(),
+        }));
+    }
+    let old = option(OLD_OPTION)
+        .into_iter()
+        .flat_map(|text| text.split(','));
+    named.extend(old.map(|reference| CacheSpec {
+        kind: "registry".to_owned(),
+        attributes: [("ref".to_owned(), reference.to_owned())].into(),
+    }));
+    Ok(named)
+}
+
+/// A build's caches and further ones, which are read first unless they were. `None` when there are no further ones.
+///
+/// # Errors
+/// `InvalidInput` beyond [`NAMED`].
+///
+/// # Cancel
+/// Dropping the future stops reading; who asks next begins anew.
+pub(crate) async fn widen_imports(
+    parts: &Parts,
+    job: &Job,
+    base: Option<&Imports>,
+    named: &[CacheSpec],
+) -> Result<Option<Imports>, Failure> {
+    let mut further: Vec<CacheSpec> = named.to_vec();
+    further.retain(|spec| !job.cache_imports.contains(spec));
+    further.sort();
+    further.dedup();
+    if further.is_empty() {
+        return Ok(None);
+    }
+    let mut read_before = job.named_imports.0.lock().await;
+    let mut caches = Vec::with_capacity(further.len());
+    for spec in &further {
+        if !read_before.contains_key(spec) {
+            if read_before.len() >= NAMED {
+                return Err(Failure::new(
+                    FailureKind::InvalidInput,
+                    format!(
+                        "frontends named {NAMED} caches to import, which is all that one build may"
+                    ),
+                ));
+            }
+            let index = job.cache_imports.len() + read_before.len();
+            let found = read(parts, job, index, spec).await;
+            read_before.insert(spec.clone(), Arc::new(found));
+        }
+        caches.extend(read_before.get(spec).cloned());
+    }
+    let mut all: Vec<CacheSpec> = job.cache_imports.iter().cloned().chain(further).collect();
+    all.sort();
+    all.dedup();
+    Ok(Some(Imports::and(base, caches, scope(&all))))
+}
 
 /// The caches of a request, which are still to be read.
 pub(super) struct PendingImports {
@@ -33,7 +136,16 @@ pub(super) fn prepare(specs: &[CacheSpec]) -> (Option<Imports>, Option<PendingIm
 
 /// A name for a set of caches: what one of them claims is believed by builds that name the same set.
 fn scope(specs: &[CacheSpec]) -> Digest {
-    Digest::sha256_of(format!("{specs:?}"))
+    // By what a place is opened says nothing of which place it is, and no secret goes into a digest.
+    let places = specs.iter().map(|spec| {
+        let mut place = spec.clone();
+        place
+            .attributes
+            .retain(|key, _| !CREDENTIALS.contains(&key.as_str()));
+        place
+    });
+    let places: std::collections::BTreeSet<CacheSpec> = places.collect();
+    Digest::sha256_of(format!("{places:?}"))
 }
 
 impl PendingImports {
@@ -100,4 +212,25 @@ fn source(cache: ImportedCache) -> Result<ImportSource, Failure> {
         index,
         layers: cache.layers,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Invariant 8 of ARCHITECTURE.md.
+    #[test]
+    fn no_credential_enters_the_name_of_a_scope() {
+        let spec = |bucket: &str, secret: &str| {
+            let bucket = ("bucket".to_owned(), bucket.to_owned());
+            let keys = CREDENTIALS.map(|key| (key.to_owned(), secret.to_owned()));
+            CacheSpec {
+                kind: "s3".to_owned(),
+                attributes: keys.into_iter().chain([bucket]).collect(),
+            }
+        };
+        let one = scope(&[spec("a", "one")]);
+        assert_eq!(one, scope(&[spec("a", "other")]));
+        assert_ne!(one, scope(&[spec("b", "one")]));
+    }
 }

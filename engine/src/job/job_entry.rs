@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::imports::NamedImports;
 use super::{CacheSpec, Entitlements};
 use crate::bridge::HeldContainers;
 use crate::progress::JobLog;
@@ -22,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) sessions: Vec<SessionId>,
     /// The caches that it imports.
     pub(crate) cache_imports: Vec<CacheSpec>,
+    /// Those that frontends named beside these.
+    pub(crate) named_imports: NamedImports,
     /// Rules about the sources that it uses.
     pub(crate) source_rules: Rules,
     /// The session that decides about them as well.

@@ -14,6 +14,7 @@ pub use running::Running;
 pub use spec::{Build, CacheSpec, ExporterSpec, SolveSpec};
 
 pub(crate) use entitlement::Entitlements;
+pub(crate) use imports::{imports_of_options, widen_imports};
 pub(crate) use job_entry::{GatewayReturn, Job};
 pub(crate) use registry::{JobRegistry, Open};
 pub(crate) use solve::{ask_frontend, start};

@@ -1,26 +1,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cooper_core::model::{Edge, Failure, FailureKind};
+use cooper_core::attest::Wanted;
+use cooper_core::model::{Attestation, Failure, FailureKind};
 use cooper_core::ports::{
     Bridge, ExportPart, ExportResponse, FrontendPart, FrontendRequest, FrontendResult, Session,
-    Sessions,
+    Sessions, StatementSource,
 };
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::imports::{self, PendingImports};
+use super::spec::FRONTEND_IMAGE;
 use super::{
     Build, Entitlements, ExporterSpec, GatewayReturn, Job, Running, SolveOutcome, SolveSpec,
 };
-use crate::bridge::BuildBridge;
+use crate::attest::{self, Attested, Request};
+use crate::bridge::{BuildBridge, Reference};
 use crate::driver::{Imports, Permits, Seat, contain};
 use crate::engine::Parts;
-use crate::export::{self, CacheExports, Export, Exported, Gathered};
+use crate::export::{self, CacheExports, Export, Exported, Gathered, Results};
 use crate::frontend_image;
-use crate::history::Record;
+use crate::history::{Provenances, Record, code_number};
 use crate::progress::JobLog;
+
+type Statements = BTreeMap<String, Vec<Attestation<StatementSource>>>;
 
 /// A client's own result, once it is there.
 type Returned = oneshot::Receiver<Result<FrontendResult, Failure>>;
@@ -29,7 +35,7 @@ type Returned = oneshot::Receiver<Result<FrontendResult, Failure>>;
 ///
 /// # Errors
 /// When nothing of it could begin; there is no record of it then.
-pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Failure> {
+pub(crate) fn start(parts: &Arc<Parts>, mut spec: SolveSpec) -> Result<Running, Failure> {
     if parts.stopping.is_cancelled() {
         return Err(cancelled("the engine is shutting down"));
     }
@@ -39,11 +45,21 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
             "a build needs a name (the request's Ref)",
         ));
     }
+    let is_own = |name: &str| parts.frontends.contains_key(name);
+    spec.build = spec.build.by_own_frontend(is_own);
+    let attest = Wanted::read(&spec.options())?;
     let entitlements = Entitlements::grant(&spec.entitlements, &parts.allowed_entitlements)?;
     let exports = choose_exporters(parts, &with_epoch(&spec))?;
     let cache_exports = CacheExports::choose(parts, &spec.cache_exports)?;
+    let of_options = imports::imports_of_options(&spec.options())?;
+    spec.cache_imports.extend(of_options);
     let (imports, pending) = imports::prepare(&spec.cache_imports);
     let _one_at_a_time = parts.jobs.starting();
+    if parts.jobs.is_closed() {
+        let words = "the daemon is stopping and takes no new builds";
+        let refused = Failure::new(FailureKind::Infrastructure, words);
+        return Err(refused.with_hint("try again when it is back"));
+    }
     if parts.jobs.contains(&spec.job) {
         return Err(Failure::new(
             FailureKind::InvalidInput,
@@ -63,13 +79,20 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         log: Arc::clone(&log),
         sessions: spec.sessions.clone(),
         cache_imports: spec.cache_imports.clone(),
+        named_imports: imports::NamedImports::default(),
         source_rules: spec.source_rules.clone(),
         policy_session: spec.policy_session.clone(),
         entitlements,
         cancel: parts.stopping.child_token(),
         gateway,
     });
-    let bridge = Arc::new(BuildBridge::new(Arc::clone(parts), Arc::clone(&job)));
+    let bridge = BuildBridge::new(
+        Arc::clone(parts),
+        Arc::clone(&job),
+        imports.clone(),
+        spec.asked(),
+    );
+    let bridge = Arc::new(bridge);
     // Before anybody can find the build: a client that waits for it asks as soon as it is there.
     parts.driver.open(
         job.id.clone(),
@@ -77,7 +100,7 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
             log: Arc::clone(&log),
             sessions: job.sessions.clone(),
             steps: Permits::new(fewest(spec.steps, parts.limits.steps_per_build)),
-            imports: imports.clone(),
+            imports: imports.into_iter().collect(),
         },
     );
     parts.jobs.insert(&job, Arc::clone(&bridge));
@@ -90,7 +113,8 @@ pub(crate) fn start(parts: &Arc<Parts>, spec: SolveSpec) -> Result<Running, Fail
         spec,
         exports,
         cache_exports,
-        imports,
+        attest,
+        provenance: Mutex::default(),
     };
     Ok(Running {
         id,
@@ -108,7 +132,9 @@ struct Run {
     spec: SolveSpec,
     exports: Vec<Export>,
     cache_exports: CacheExports,
-    imports: Option<Imports>,
+    attest: Wanted,
+    /// The provenance that the build's record gets.
+    provenance: Mutex<Provenances>,
 }
 
 impl Run {
@@ -129,7 +155,7 @@ impl Run {
                 std::future::pending().await
             };
             tokio::select! {
-                result = Box::pin(self.build(returned)) => result,
+                result = Box::pin(self.build(returned, begun_ns)) => result,
                 result = reading => result,
             }
         };
@@ -145,6 +171,7 @@ impl Run {
         }
         self.parts.driver.close(&self.job.id).await;
         self.job.log.finish();
+        record.blobs.provenance = std::mem::take(&mut *self.provenance.lock());
         let failure = result.as_ref().err();
         let each = result.as_ref().map(|exported| exported.each.clone());
         let history = &self.parts.history;
@@ -157,7 +184,10 @@ impl Run {
         };
         record.end(&outcome, self.parts.clock.now_ns());
         self.parts.history.end(record).await;
-        self.parts.jobs.remove(&self.job.id);
+        let ending = outcome.result.as_ref().err();
+        let code = ending.map_or(0, |failure| code_number(&failure.kind));
+        self.parts.jobs.remove(&self.job.id, code);
+        self.parts.requests.forget(&self.job.id);
         self.parts.worker.end_build(&self.job.id).await;
         self.seal_later();
         self.parts.collect.notify_one();
@@ -182,38 +212,93 @@ impl Run {
         let _sealed_on_its_own = self.parts.tasks.spawn("sealing a record", seal);
     }
 
-    async fn build(&self, returned: Option<Returned>) -> Result<Exported, Failure> {
-        let parts_and_metadata = async {
+    async fn build(&self, returned: Option<Returned>, begun_ns: u64) -> Result<Exported, Failure> {
+        let made = async {
             let result = self.convert(returned).await?;
             let parts = self.evaluate(&result.parts).await?;
-            let edges = result.parts.iter().map(|part| self.edge(part));
-            let edges = edges.collect::<Result<Vec<_>, _>>()?;
-            let found = self.find_exporters(&result).await?;
-            Ok((parts, result.metadata, edges, found))
+            let attested = self.attest(&result, begun_ns).await?;
+            Ok((result, parts, attested))
         };
-        let (mut parts, metadata, edges, found) =
-            unless_cancelled(&self.job.cancel, Box::pin(parts_and_metadata)).await?;
+        let (result, parts, mut attested) =
+            unless_cancelled(&self.job.cancel, Box::pin(made)).await?;
+        let statements = std::mem::take(&mut attested.statements);
+        let exported = self.export(result, parts, statements).await;
+        // A build that could not export its results has them nonetheless.
+        self.keep_provenance(&attested).await;
+        attested.release(&self.parts).await;
+        exported
+    }
+
+    async fn attest(&self, result: &FrontendResult, begun_ns: u64) -> Result<Attested, Failure> {
+        let options = self.spec.options();
+        let asked = attest::Asked {
+            parts: &self.parts,
+            job: &self.job,
+            bridge: &self.bridge,
+            wanted: &self.attest,
+            options: &options,
+            begun_ns,
+        };
+        Box::pin(attest::attest(&asked, result)).await
+    }
+
+    /// Keeps where the results came from for the build's record.
+    async fn keep_provenance(&self, attested: &Attested) {
+        if self.spec.internal {
+            return;
+        }
+        let history = &self.parts.history;
+        let kept = async {
+            let told = attested.for_history().await?;
+            history.keep_provenance(&self.job.id, told).await
+        };
+        match kept.await {
+            Ok(kept) => *self.provenance.lock() = kept,
+            Err(failure) => {
+                tracing::warn!(job = %self.job.id, %failure, "a build's provenance is not kept");
+            }
+        }
+    }
+
+    async fn export(
+        &self,
+        result: FrontendResult,
+        mut parts: Vec<ExportPart>,
+        statements: Statements,
+    ) -> Result<Exported, Failure> {
+        let prepared = async {
+            let references = result.parts.iter().map(|part| self.reference(part));
+            let references = references.collect::<Result<Vec<_>, _>>()?;
+            Ok((references, self.find_exporters(&result).await?))
+        };
+        let (references, found) = unless_cancelled(&self.job.cancel, Box::pin(prepared)).await?;
+        let metadata = result.metadata;
         let mut response = ExportResponse::new();
         // A question to the frontend has no other answer than this.
-        let asked = self.spec.build.options().contains_key("requestid");
+        let asked = self.spec.options().contains_key("requestid");
         for (key, value) in &metadata {
             if asked || key.starts_with("frontend.") {
                 response.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
             }
         }
         if !asked {
-            let options = self.spec.build.options();
+            let options = self.spec.options();
             let requested = options.get("platform").map(String::as_str);
             export::tell_of_platforms(&self.parts, &self.job, requested, &parts, &metadata);
         }
-        let gathered = self.gather(&mut parts, edges).await?;
+        let gathered = self.gather(&mut parts, &references).await?;
         let finals: Vec<_> = parts
             .iter()
             .filter_map(|part| part.result.clone())
             .collect();
         let exports = async {
             let all: Vec<_> = self.exports.iter().chain(&found).collect();
-            let exported = export::run_all(&self.parts, &self.job, &all, parts, metadata);
+            let results = Results {
+                parts,
+                metadata,
+                attestations: statements,
+            };
+            let exported = export::run_all(&self.parts, &self.job, &all, results);
             let mut exported = Box::pin(exported).await?;
             response.append(&mut exported.response);
             if let Some(gathered) = &gathered {
@@ -275,14 +360,18 @@ impl Run {
     async fn gather(
         &self,
         parts: &mut [ExportPart],
-        edges: Vec<Option<Edge>>,
+        references: &[Option<Arc<Reference>>],
     ) -> Result<Option<Gathered>, Failure> {
         if !self.cache_exports.any() {
             return Ok(None);
         }
-        let all = edges.iter().flatten().cloned().collect();
-        let imports = self.imports.as_ref();
-        let gathered = export::gather(&self.parts, &self.job, imports, all).await?;
+        let references = || references.iter().flatten();
+        let all = references().filter_map(|it| it.edge()).collect();
+        let imports = references().filter_map(|it| it.imports.clone());
+        let mut imports: Vec<Imports> = imports.collect();
+        imports.sort_by(|a, b| a.scope.cmp(&b.scope));
+        imports.dedup_by(|a, b| a.scope == b.scope);
+        let gathered = export::gather(&self.parts, &self.job, &imports, all).await?;
         if self.cache_exports.inline {
             for part in parts {
                 part.inline_cache = Some(Arc::clone(&gathered.chains));
@@ -300,12 +389,11 @@ impl Run {
                         platform: None,
                         result: Some(result),
                     }],
-                    metadata: BTreeMap::new(),
+                    ..FrontendResult::default()
                 })
             }
             Build::Frontend { name, request } => {
-                let bridge = Arc::clone(&self.bridge);
-                ask_frontend(&self.parts, bridge, name, request.clone()).await
+                ask_frontend(&self.parts, &self.bridge, name, request.clone()).await
             }
             Build::Gateway { .. } => match returned {
                 Some(returned) => returned
@@ -331,24 +419,23 @@ impl Run {
         .await
     }
 
-    /// The output that a part of the result is.
-    fn edge(&self, part: &FrontendPart) -> Result<Option<Edge>, Failure> {
+    /// What a part of the result is made by.
+    fn reference(&self, part: &FrontendPart) -> Result<Option<Arc<Reference>>, Failure> {
         let reference = part.result.as_ref();
         let reference = reference.map(|reference| self.bridge.reference(reference));
-        Ok(reference
-            .transpose()?
-            .and_then(|reference| reference.edge()))
+        reference.transpose()
     }
 }
 
 /// Asks a frontend of this engine.
 pub(crate) async fn ask_frontend(
     parts: &Arc<Parts>,
-    bridge: Arc<BuildBridge>,
+    bridge: &BuildBridge,
     name: &str,
     request: FrontendRequest,
 ) -> Result<FrontendResult, Failure> {
-    if name == "gateway.v0" {
+    let bridge = bridge.asking(Request::new(name, &request));
+    if name == FRONTEND_IMAGE {
         return frontend_image::solve(parts, bridge, request).boxed().await;
     }
     let Some(frontend) = parts.frontends.get(name) else {
@@ -358,7 +445,9 @@ pub(crate) async fn ask_frontend(
             FailureKind::NotFound,
             format!("there is no frontend {name}"),
         )
-        .with_hint(format!("frontends of this engine: {known}, gateway.v0")));
+        .with_hint(format!(
+            "frontends of this engine: {known}, {FRONTEND_IMAGE}"
+        )));
     };
     frontend.solve(bridge, request).await
 }
@@ -367,7 +456,7 @@ pub(crate) async fn ask_frontend(
 /// they are told of another.
 fn with_epoch(spec: &SolveSpec) -> Vec<ExporterSpec> {
     let mut exporters = spec.exporters.clone();
-    let options = spec.build.options();
+    let options = spec.options();
     let said = options.get("build-arg:SOURCE_DATE_EPOCH");
     let said = said.filter(|text| text.is_empty() || text.parse::<i64>().is_ok());
     if let Some(epoch) = said {

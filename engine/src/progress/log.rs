@@ -222,7 +222,7 @@ impl JobLog {
         let message = control::VertexStatus {
             id: status.id.clone(),
             vertex: vertex.to_string(),
-            name: String::new(),
+            name: status.action.clone(),
             current: i64::try_from(status.current).unwrap_or(i64::MAX),
             total: i64::try_from(status.total).unwrap_or(i64::MAX),
             timestamp: Some(wire::timestamp(now)),

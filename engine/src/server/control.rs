@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::{decode, history_event, status_from_failure, tunnel, usage};
 use crate::Engine;
 use crate::engine::Parts;
-use crate::progress::timestamp;
+use crate::progress::{clip, timestamp};
 
 /// A stream of answers.
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
@@ -106,7 +106,7 @@ impl Fields for WorkerFields<'_> {
 const PROTOCOL_VERSION: &str = "v0.31.0";
 
 /// The version of the Dockerfile frontend whose language the built-in frontend reads.
-const DOCKERFILE_VERSION: &str = "1.26.0";
+pub(crate) const DOCKERFILE_VERSION: &str = "1.26.0";
 
 fn version(parts: &Parts) -> BuildkitVersion {
     BuildkitVersion {
@@ -157,6 +157,11 @@ impl Control for ControlService {
             .progress(&job)
             .await
             .map_err(|f| status_from_failure(&f))?;
+        // Who asks for the log of a build that is over wants all of it.
+        let progress = match self.engine.parts().jobs.contains(&job) {
+            true => clip(progress, self.engine.parts().limits.output),
+            false => progress,
+        };
         let answers = progress.map(|news| news.map_err(|failure| status_from_failure(&failure)));
         Ok(timed(self.engine.parts(), answers.boxed()))
     }

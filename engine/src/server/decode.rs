@@ -26,6 +26,7 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
         .frontend_attrs
         .get("build-arg:SOURCE_DATE_EPOCH")
         .cloned();
+    let options = request.frontend_attrs.clone();
     let frontend_request = FrontendRequest {
         options: request.frontend_attrs,
         inputs: request.frontend_inputs,
@@ -72,6 +73,10 @@ pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
     let sessions = Some(request.session).filter(|id| !id.is_empty());
     Ok(SolveSpec {
         job: JobId(request.r#ref),
+        graph_options: match &build {
+            Build::Definition(_) => options,
+            Build::Frontend { .. } | Build::Gateway { .. } => BTreeMap::new(),
+        },
         build,
         exporters,
         cache_imports,

@@ -1,5 +1,6 @@
 mod convert;
 mod exec;
+mod program;
 mod service;
 mod signal;
 

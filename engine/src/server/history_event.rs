@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::engine::Parts;
-use crate::history::{BuildFilters, Change, History, Record, RecordedBlob};
+use crate::history::{BuildFilters, Change, History, Record, RecordedBlob, RecordedBlobs};
 use crate::progress::timestamp;
 
 /// The records that a request asks for, and what happens to them until the client has heard enough.
@@ -56,7 +56,9 @@ pub(super) fn listen(
         let change = change.ok().and_then(|change| wanted.event(&change));
         futures::future::ready(change)
     });
-    Ok(known.chain(news).boxed())
+    // There is no news of an engine that has ended.
+    let ended = parts.stopping.clone().cancelled_owned();
+    Ok(known.chain(news.take_until(ended)).boxed())
 }
 
 /// Changes a record.
@@ -111,15 +113,32 @@ fn descriptor(blob: &RecordedBlob) -> Descriptor {
     }
 }
 
-fn result(results: &BTreeMap<u32, RecordedBlob>) -> BuildResultInfo {
+fn result(blobs: &RecordedBlobs) -> BuildResultInfo {
+    let results = &blobs.results;
+    let attestations = blobs.provenance.get("").into_iter().flatten();
     BuildResultInfo {
         result_deprecated: results.values().next().map(descriptor),
         results: results
             .iter()
             .map(|(index, blob)| (i64::from(*index), descriptor(blob)))
             .collect(),
-        ..BuildResultInfo::default()
+        attestations: attestations.map(descriptor).collect(),
     }
+}
+
+/// What is known of each platform's result.
+fn results_by_platform(blobs: &RecordedBlobs) -> BTreeMap<String, BuildResultInfo> {
+    let platforms = blobs.provenance.iter();
+    platforms
+        .filter(|(platform, _)| !platform.is_empty())
+        .map(|(platform, told)| {
+            let info = BuildResultInfo {
+                attestations: told.iter().map(descriptor).collect(),
+                ..BuildResultInfo::default()
+            };
+            (platform.clone(), info)
+        })
+        .collect()
 }
 
 fn kind(record: &Record) -> BuildHistoryEventType {
@@ -173,7 +192,8 @@ fn to_wire(record: &Record) -> BuildHistoryRecord {
         // Who made something has a result, whatever is known of it.
         result: ending
             .filter(|ending| ending.failure.is_none())
-            .map(|_| result(&record.blobs.results)),
+            .map(|_| result(&record.blobs)),
+        results: results_by_platform(&record.blobs),
         num_cached_steps: count(steps.iter().filter(|step| step.cached).count()),
         num_total_steps: count(steps.len()),
         num_completed_steps: count(
@@ -185,6 +205,5 @@ fn to_wire(record: &Record) -> BuildHistoryRecord {
         num_warnings: ending.map_or(0, |ending| {
             i32::try_from(ending.warnings).unwrap_or(i32::MAX)
         }),
-        ..BuildHistoryRecord::default()
     }
 }

@@ -20,7 +20,7 @@ mod tunnel;
 mod usage;
 
 pub use connections::{Connection, Connections, connections, unix_connections};
-pub(crate) use control::worker_info_json;
+pub(crate) use control::{DOCKERFILE_VERSION, worker_info_json};
 pub(crate) use serve::frontend_service;
-pub use serve::serve;
+pub use serve::{serve, serve_with};
 pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

@@ -1,6 +1,7 @@
 mod agent;
 mod content;
 mod stream;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{
     ChunkSource, ClientContent, Credentials, DirFilter, ExportTarget, ExportTargetRequest,
-    FoundExporter, LocalDir, RefId, Session, SshAgent,
+    FoundExporter, LocalDir, RefId, RegistryToken, Session, SshAgent, TokenQuery,
 };
 use cooper_proto::MAX_MESSAGE_BYTES;
 use cooper_proto::filesync::CredentialsRequest;
@@ -163,6 +164,23 @@ impl Session for RemoteSession {
         }
     }
 
+    async fn token_authority(&self, host: &str, salt: &[u8]) -> Result<Option<Bytes>, Failure> {
+        tokens::authority(&self.headers, self.channel.clone(), host, salt).await
+    }
+
+    async fn sign_token_authority(
+        &self,
+        host: &str,
+        salt: &[u8],
+        payload: &[u8],
+    ) -> Result<Bytes, Failure> {
+        tokens::sign(self.channel.clone(), host, salt, payload).await
+    }
+
+    async fn fetch_token(&self, query: &TokenQuery) -> Result<RegistryToken, Failure> {
+        tokens::fetch(self.channel.clone(), query).await
+    }
+
     async fn upload(&self, host: &str, path: &str) -> Result<Box<dyn ChunkSource>, Failure> {
         self.need(UPLOAD)?;
         let mut metadata = MetadataMap::new();
@@ -174,8 +192,7 @@ impl Session for RemoteSession {
 
     async fn content(&self, store: &str) -> Result<Box<dyn ClientContent>, Failure> {
         self.need(content::METHOD)?;
-        let mut metadata = MetadataMap::new();
-        put(&mut metadata, content::STORE, &[store.to_owned()])?;
+        let metadata = store_metadata(store)?;
         Ok(Box::new(RemoteContent::new(self.channel.clone(), metadata)))
     }
 
@@ -290,6 +307,21 @@ fn has_nothing(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Unimplemented)
 }
 
+/// Says which of a client's stores is meant. Stores have no second header that says how a name is escaped.
+fn store_metadata(store: &str) -> Result<MetadataMap, Failure> {
+    let key = content::STORE;
+    if !store.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        // The words are those of gRPC for Go.
+        let words =
+            format!("header key {key:?} contains value with non-printable ASCII characters");
+        let hint = format!("rename {store:?}: the directory's name travels as a header");
+        return Err(refused(&words).with_hint(hint));
+    }
+    let mut metadata = MetadataMap::new();
+    append(&mut metadata, key, store)?;
+    Ok(metadata)
+}
+
 /// Adds values under a key; when one of them is not ASCII all are escaped as in a URL's query, and a second key says so.
 fn put(metadata: &mut MetadataMap, key: &str, values: &[String]) -> Result<(), Failure> {
     let escaped = values.iter().any(|value| !value.is_ascii());
@@ -353,6 +385,15 @@ mod tests {
         put(&mut metadata, "followpaths", &["a b/*".to_owned()]).expect("fits");
         assert_eq!(metadata.get("followpaths").expect("set"), "a b/*");
         assert!(metadata.get("followpaths-encoded").is_none());
+    }
+
+    #[test]
+    fn a_store_that_no_header_can_name_is_refused() {
+        let metadata = store_metadata("local:/a b").expect("fits");
+        assert_eq!(metadata.get(content::STORE).expect("set"), "local:/a b");
+        let failure = store_metadata("local:/éèç").expect_err("no ASCII");
+        let words = "contains value with non-printable ASCII characters";
+        assert!(failure.message.contains(words), "{failure}");
     }
 
     #[test]

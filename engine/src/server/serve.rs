@@ -7,6 +7,7 @@ use cooper_proto::control::control_server::ControlServer;
 use cooper_proto::frontend::llb_bridge_server::LlbBridgeServer;
 use cooper_proto::trace::trace_service_server::TraceServiceServer;
 use cooper_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::connections::Connections;
@@ -47,6 +48,22 @@ pub async fn serve(
     connections: Connections,
     until: impl Future<Output = ()> + Send,
 ) -> Result<(), Failure> {
+    serve_with(engine, connections, Routes::default(), until).await
+}
+
+/// Serves an engine beside services of the caller's; otherwise as [`serve`].
+///
+/// # Errors
+/// Those of [`serve`].
+///
+/// # Cancel
+/// As [`serve`].
+pub async fn serve_with(
+    engine: Engine,
+    connections: Connections,
+    others: Routes,
+    until: impl Future<Output = ()> + Send,
+) -> Result<(), Failure> {
     let control = ControlServer::new(ControlService::new(engine.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -73,6 +90,7 @@ pub async fn serve(
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .add_routes(others)
         .add_service(control)
         .add_service(gateway)
         .add_service(content)

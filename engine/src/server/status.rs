@@ -6,9 +6,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cooper_core::model::{
-    FailedOp, Failure, FailureDetail, FailureKind, ResultId, SourceFile, SourceLocation,
-    SourceRange,
+    FailedOp, FailedPart, Failure, FailureDetail, FailureKind, ResultId, SourceFile,
+    SourceLocation, SourceRange,
 };
+use cooper_proto::errdefs::solve::Subject;
 use cooper_proto::{errdefs, pb, rpc};
 use prost::Message;
 use prost_types::Any;
@@ -83,6 +84,8 @@ struct FailureJson {
     hint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    missing_path: bool,
 }
 
 /// How a process ended.
@@ -138,12 +141,37 @@ const OWN_FRAME: &str = concat!(module_path!(), "::status_from_failure");
 #[must_use]
 pub fn status_from_failure(failure: &Failure) -> Status {
     let code = Code::from_i32(code_number(&failure.kind));
+    let message = shortened(&failure.message);
     let status = rpc::Status {
         code: code as i32,
-        message: failure.message.clone(),
-        details: details(failure),
+        message: message.clone(),
+        details: bounded(details(failure)),
     };
-    Status::with_details(code, failure.message.clone(), status.encode_to_vec().into())
+    Status::with_details(code, message, status.encode_to_vec().into())
+}
+
+/// A status travels as headers, and a client that is sent too many of them ends the whole connection.
+const MESSAGE_BYTES: usize = 16 << 10;
+
+/// The same for all details of a status.
+const DETAIL_BYTES: usize = 256 << 10;
+
+fn shortened(message: &str) -> String {
+    match message.char_indices().find(|(at, _)| *at >= MESSAGE_BYTES) {
+        None => message.to_owned(),
+        Some((end, _)) => format!("{}…", &message[..end]),
+    }
+}
+
+/// The details without those that are too large: what says the most in few bytes comes first.
+fn bounded(mut details: Vec<Any>) -> Vec<Any> {
+    let mut left = DETAIL_BYTES;
+    details.retain(|detail| {
+        let fits = detail.value.len() <= left;
+        left -= if fits { detail.value.len() } else { 0 };
+        fits
+    });
+    details
 }
 
 /// What a status says, as far as it says it in the ways that BuildKit and Cooper have.
@@ -206,8 +234,9 @@ fn details(failure: &Failure) -> Vec<Any> {
             FailureKind::Exit { code } => Some(code),
             _ => None,
         },
+        missing_path: failure.kind == FailureKind::MissingPath,
     };
-    if own.hint.is_some() || own.exit_code.is_some() {
+    if own.hint.is_some() || own.exit_code.is_some() || own.missing_path {
         details.extend(detail(FAILURE, &own));
     }
     details
@@ -225,8 +254,15 @@ fn solve(op: &FailedOp) -> errdefs::Solve {
         input_i_ds: ids(&op.inputs),
         mount_i_ds: ids(&op.mounts),
         op: pb::Op::decode(op.op.as_slice()).ok(),
+        subject: op.part.map(|part| match part {
+            FailedPart::Action(at) => Subject::File(errdefs::FileAction {
+                index: i64::try_from(at).unwrap_or(i64::MAX),
+            }),
+            FailedPart::Content(at) => Subject::Cache(errdefs::ContentCache {
+                index: i64::try_from(at).unwrap_or(i64::MAX),
+            }),
+        }),
         description: op.description.clone(),
-        ..errdefs::Solve::default()
     }
 }
 
@@ -290,6 +326,9 @@ fn read(code: Code, message: &str, details: &[Any]) -> Failure {
                 failure.hint = own.hint;
                 if let Some(code) = own.exit_code {
                     failure.kind = FailureKind::Exit { code };
+                }
+                if own.missing_path {
+                    failure.kind = FailureKind::MissingPath;
                 }
             }
             // States of a build that is not ours to look into.
@@ -365,6 +404,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_status_stays_small_whatever_the_failure_holds() {
+        let mut failure = Failure::new(FailureKind::Exit { code: 1 }, "é".repeat(1 << 20));
+        failure.details = vec![FailureDetail {
+            type_url: "example.com/large".into(),
+            value: vec![0; 1 << 20],
+        }];
+        let status = status_from_failure(&failure);
+        assert!(
+            status.details().len() < DETAIL_BYTES,
+            "{}",
+            status.details().len()
+        );
+        assert!(status.message().len() <= MESSAGE_BYTES + '…'.len_utf8() + 1);
+        let again = failure_from_status(&status);
+        assert_eq!(again.kind, failure.kind);
+    }
+
+    #[test]
     fn a_failure_survives_the_wire() {
         let failure = Failure::new(FailureKind::Exit { code: 137 }, "process did not succeed")
             .of_vertex(&Digest::sha256_of("op"))
@@ -383,6 +440,14 @@ mod tests {
                 }],
             })
             .with_hint("look at the step's output");
+        let status = status_from_failure(&failure);
+        assert_eq!(status.code(), Code::Unknown);
+        assert_eq!(failure_from_status(&status), failure);
+    }
+
+    #[test]
+    fn a_missing_path_has_no_code_for_other_clients_and_survives_the_wire() {
+        let failure = Failure::new(FailureKind::MissingPath, "\"/a\": not found");
         let status = status_from_failure(&failure);
         assert_eq!(status.code(), Code::Unknown);
         assert_eq!(failure_from_status(&status), failure);

@@ -74,6 +74,11 @@ impl SessionRegistry {
         })
     }
 
+    /// How many are attached.
+    pub(crate) fn count(&self) -> usize {
+        self.attached.lock().len()
+    }
+
     fn find(&self, id: &SessionId) -> Option<Arc<dyn Session>> {
         self.attached.lock().get(id).cloned()
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use cooper_core::cachekey::MissReason;
 use cooper_core::model::{FailureKind, JobId};
+use cooper_core::policy::Rules;
 use cooper_core::ports::{
-    Bridge, FrontendPart, FrontendRequest, FrontendResult, ImageQuery, ResolveMode,
+    Bridge, FrontendPart, FrontendRequest, FrontendResult, ImageAnswer, ImageQuery, ResolveMode,
 };
 use cooper_engine::Limits;
 use cooper_engine::job::{Build, ExporterSpec, SolveSpec};
 use cooper_proto::pb;
+use cooper_proto::source_policy::{Policy, PolicyAction, Rule, Selector, Update};
 
 use crate::fake::{Bench, FakeExporter, FakeFrontend, Llb, Script, Setup, all, output_of};
 
@@ -247,6 +249,54 @@ async fn an_image_is_asked_for_once_a_build_however_many_want_it() {
         shown,
         ["[internal] load metadata for docker.io/library/busybox:latest"]
     );
+}
+
+#[tokio::test]
+async fn a_frontend_hears_of_another_source_in_an_image_s_place() {
+    let asks = |bridge: Arc<dyn Bridge>, _| async move {
+        let query = ImageQuery {
+            reference: "docker.io/library/busybox:latest".into(),
+            platform: None,
+            mode: ResolveMode::Default,
+            log_name: String::new(),
+            oci_layout_store: None,
+        };
+        let replaced = ImageAnswer::Replaced {
+            reference: query.reference.clone(),
+            by: "local://mine".into(),
+        };
+        assert_eq!(bridge.resolve_image(query).await?, replaced);
+        assert!(replaced.into_image().is_err());
+        Ok(FrontendResult::default())
+    };
+    let bench = Bench::new(Setup {
+        frontends: vec![FakeFrontend::new("images", asks)],
+        ..Setup::default()
+    });
+    let build = Build::Frontend {
+        name: "images".into(),
+        request: FrontendRequest::default(),
+    };
+    let convert = Rule {
+        action: PolicyAction::Convert.into(),
+        selector: Some(Selector {
+            identifier: "docker-image://docker.io/library/busybox:latest".into(),
+            ..Selector::default()
+        }),
+        updates: Some(Update {
+            identifier: "local://mine".into(),
+            ..Update::default()
+        }),
+    };
+    let policy = Policy {
+        version: 1,
+        rules: vec![convert],
+    };
+    let mut spec = SolveSpec::new(JobId("job".into()), build);
+    spec.source_rules = Rules::read(vec![policy]).expect("rules");
+    let outcome = bench.engine.solve(spec).await;
+    assert!(outcome.result.is_ok(), "{outcome:?}");
+    assert_eq!(bench.files.resolved(), 0);
 }
 
 #[tokio::test]

@@ -1,8 +1,14 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cooper_engine::job::{CacheSpec, SolveSpec};
+use cooper_core::model::{FailureKind, JobId};
+use cooper_core::ports::{Bridge, FrontendPart, FrontendRequest, FrontendResult};
+use cooper_engine::job::{Build, CacheSpec, SolveSpec};
+use cooper_proto::control::SolveRequest;
+use cooper_proto::frontend::{self, ReturnRequest};
+use tonic::Request;
 
-use crate::fake::{Bench, FakeRemote, Llb, Setup, all};
+use crate::fake::{Bench, FakeFrontend, FakeRemote, Llb, Served, Setup, all};
 
 fn place(attributes: &[(&str, &str)]) -> CacheSpec {
     let attributes = attributes.iter();
@@ -27,7 +33,18 @@ fn importing(job: &str, steps: &[&str]) -> SolveSpec {
 }
 
 fn bench(remote: &Arc<FakeRemote>) -> Bench {
+    let chain = |bridge: Arc<dyn Bridge>, _| async move {
+        let result = bridge.solve(Llb::chain("base", &["a", "b", "c"])).await?;
+        Ok(FrontendResult {
+            parts: vec![FrontendPart {
+                platform: None,
+                result: Some(result),
+            }],
+            ..FrontendResult::default()
+        })
+    };
     Bench::new(Setup {
+        frontends: vec![FakeFrontend::new("chain", chain)],
         remote: Some(Arc::clone(remote)),
         ..Setup::default()
     })
@@ -158,4 +175,102 @@ async fn a_build_that_was_cached_whole_exports_the_same_cache() {
     );
     assert_eq!((bench.worker.runs("a"), remote.records()), (1, records));
     assert_eq!(records, 3);
+}
+
+#[tokio::test]
+async fn a_build_that_an_import_served_exports_what_it_was_served_from() {
+    let (bench, remote) = elsewhere(&["a", "b"]).await;
+    let written = remote.keys();
+    let mut spec = importing("two", &["a", "b"]);
+    spec.cache_exports = vec![place(&[])];
+    assert!(bench.engine.solve(spec).await.result.is_ok());
+    assert_eq!(bench.worker.runs("a") + bench.worker.runs("b"), 0);
+    assert_eq!(remote.keys(), written);
+}
+
+fn told(options: &[(&str, &str)]) -> SolveSpec {
+    let options = options.iter();
+    let options = options.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let build = Build::Frontend {
+        name: "chain".into(),
+        request: FrontendRequest {
+            options: options.collect(),
+            ..FrontendRequest::default()
+        },
+    };
+    SolveSpec::new(JobId("told".into()), build)
+}
+
+#[tokio::test]
+async fn caches_that_a_frontend_is_told_of_serve_its_steps() {
+    let (bench, _) = elsewhere(&["a", "b"]).await;
+    let spec = told(&[("cache-imports", r#"[{"Type":"fake","Attrs":null}]"#)]);
+    bench.engine.solve(spec).await.result.expect("it builds");
+    let runs = ["a", "b", "c"].map(|step| bench.worker.runs(step));
+    assert_eq!(runs, [0, 0, 1]);
+    let unread = told(&[("cache-imports", "fake")]);
+    let failure = bench.engine.solve(unread).await.result;
+    let failure = failure.expect_err("no list");
+    assert_eq!(failure.kind, FailureKind::InvalidInput);
+    assert!(failure.message.contains("cache-imports"), "{failure}");
+    // Caches in registries by their names alone, none of which is there: a cache is never needed.
+    let spec = told(&[("cache-from", "one:latest,two:latest")]);
+    let running = bench.engine.start(spec).expect("it starts");
+    let progress = running.progress();
+    running.outcome().await.result.expect("it builds");
+    let progress = all(progress).await;
+    let unknown = progress.vertexes.iter();
+    let unknown = unknown.filter(|it| it.error == "unknown cache importer: registry");
+    assert_eq!(unknown.count(), 2);
+}
+
+#[tokio::test]
+async fn caches_that_a_request_over_the_bridge_names_serve_that_request() {
+    fn of<T>(message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let key = "buildkit-controlapi-buildid";
+        let metadata = request.metadata_mut();
+        metadata.insert(key, "driven".parse().expect("ASCII"));
+        request
+    }
+    let (bench, _) = elsewhere(&["a", "b"]).await;
+    let served = Served::new(&bench.engine);
+    let (mut outer, mut inner) = (served.client().await, served.client().await);
+    let opened = SolveRequest {
+        r#ref: "driven".into(),
+        ..SolveRequest::default()
+    };
+    let drive = async {
+        let gateway = &mut inner.gateway;
+        let mut solve = frontend::SolveRequest {
+            definition: Some(Llb::chain("base", &["a", "b", "c"])),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            evaluate: true,
+            ..frontend::SolveRequest::default()
+        };
+        let mut runs = Vec::new();
+        for kind in ["fake", "fake", ""] {
+            solve.cache_imports.clear();
+            if !kind.is_empty() {
+                solve.cache_imports.push(frontend::CacheOptionsEntry {
+                    r#type: kind.to_owned(),
+                    attrs: BTreeMap::new(),
+                });
+            }
+            gateway.solve(of(solve.clone())).await.expect("it builds");
+            runs.push(["a", "b", "c"].map(|step| bench.worker.runs(step)));
+        }
+        // Asked without the caches, it does not go by what they claim.
+        assert_eq!(runs, [[0, 0, 1], [0, 0, 1], [1, 1, 2]]);
+        let back = ReturnRequest {
+            result: Some(frontend::Result::default()),
+            error: None,
+        };
+        gateway.r#return(of(back)).await.expect("taken");
+    };
+    let (solved, ()) = futures::join!(outer.control.solve(opened), drive);
+    assert!(solved.is_ok(), "{solved:?}");
+    drop((outer, inner));
+    served.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Clients that say nothing sensible.
 
+use std::time::Duration;
+
 use cooper_proto::control::InfoRequest;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -8,6 +10,9 @@ use crate::fake::{Bench, Served, Setup};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// The headers of a call, by their numbers in HPACK's table: POST, http, /.
+const CALL: &[u8] = &[0x83, 0x86, 0x84];
 
 /// One frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -34,7 +39,7 @@ fn noise(seed: u32, length: usize) -> Vec<u8> {
 
 /// Says something that is no call, and whatever more the other side still takes.
 async fn misbehave(mut stream: UnixStream, number: u32) -> UnixStream {
-    let words = match number % 5 {
+    let words = match number % 8 {
         0 => noise(number, 4096),
         // Half a handshake.
         1 => PREFACE[..usize::try_from(number % 24).expect("small")].to_vec(),
@@ -58,11 +63,37 @@ async fn misbehave(mut stream: UnixStream, number: u32) -> UnixStream {
             ));
             words
         }
+        // Calls that are taken back as soon as they are made.
+        4 => {
+            let mut words = [PREFACE, SETTINGS].concat();
+            for stream in (1..4000).step_by(2) {
+                words.extend(frame(1, 4, stream, CALL));
+                words.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+            }
+            words
+        }
+        // Questions whether anybody is there, again and again.
+        5 => {
+            let mut words = [PREFACE, SETTINGS].concat();
+            for _ in 0..4000 {
+                words.extend(frame(6, 0, 0, &[0; 8]));
+            }
+            words
+        }
+        // Calls that begin and never go on.
+        6 => {
+            let mut words = [PREFACE, SETTINGS].concat();
+            for stream in (1..4000).step_by(2) {
+                words.extend(frame(1, 4, stream, CALL));
+            }
+            words
+        }
         // Silence.
         _ => Vec::new(),
     };
-    // Being cut off is what such a client should expect.
-    let _cut_off = stream.write_all(&words).await;
+    // Being cut off is what such a client should expect, and that nobody reads on when it does not read answers.
+    let sent = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&words));
+    let _cut_off = sent.await;
     stream
 }
 

@@ -5,8 +5,10 @@ mod fake;
 mod builds;
 mod caches;
 mod frontend_images;
+mod held;
 mod hostile;
 mod kept;
+mod patience;
 mod sharing;
 
 mod socket;

@@ -200,3 +200,29 @@ async fn wait_until_begun(progress: &mut cooper_engine::progress::StatusStream, 
     }
     panic!("{step} never began");
 }
+
+// T-A17
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_hundred_builds_at_once_share_their_steps_and_all_end() {
+    let bench = Bench::new(Setup::default());
+    let builds: Vec<_> = (0..200)
+        .map(|number| {
+            let own = format!("own {}", number % 20);
+            let steps = ["shared", "shared too", own.as_str()];
+            let build = Bench::graph(&format!("job {number}"), Llb::chain("base", &steps));
+            bench.engine.start(build).expect("it starts")
+        })
+        .collect();
+    for (number, build) in builds.into_iter().enumerate() {
+        // Some give up, while others go on with the same steps.
+        if number % 7 == 3 {
+            build.cancel();
+            drop(build.outcome().await);
+        } else {
+            let outcome = build.outcome().await;
+            assert!(outcome.result.is_ok(), "{number}: {outcome:?}");
+        }
+    }
+    bench.engine.shutdown().await;
+    assert_eq!(bench.worker.pinned(), []);
+}

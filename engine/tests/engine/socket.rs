@@ -109,6 +109,49 @@ async fn a_client_that_goes_away_takes_its_build_with_it() {
 }
 
 #[tokio::test]
+async fn an_engine_that_is_closed_refuses_builds_and_lets_those_that_run_end() {
+    let bench = Bench::new(Setup::default());
+    let served = Served::new(&bench.engine);
+    bench.worker.hold("long");
+    let (mut one, mut two) = (served.client().await, served.client().await);
+    let first = one
+        .control
+        .solve(request("one", Llb::chain("base", &["long"])));
+    let second = async {
+        bench.worker.reached("long").await;
+        bench.engine.close();
+        let asked = request("two", Llb::chain("base", &["late"]));
+        let refused = two.control.solve(asked).await.expect_err("it is closed");
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("is stopping"), "{refused}");
+        two.control.info(InfoRequest {}).await.expect("it answers");
+        bench.worker.let_go("long");
+        bench.engine.idle().await;
+    };
+    let (first, ()) = futures::join!(first, second);
+    first.expect("what ran has ended well");
+    assert_eq!(bench.worker.runs("late"), 0);
+    drop((one, two));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn who_listens_for_builds_hears_that_the_engine_ends() {
+    let bench = Bench::new(Setup::default());
+    let served = Served::new(&bench.engine);
+    let mut client = served.client().await;
+    let listening = client
+        .control
+        .listen_build_history(BuildHistoryRequest::default());
+    let mut events = listening.await.expect("it listens").into_inner();
+    bench.engine.shutdown().await;
+    let last = events.message().await.expect("a whole answer");
+    assert_eq!(last, None);
+    drop((events, client));
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_failure_reaches_the_client_with_its_vertex() {
     let bench = Bench::new(Setup::default());
     let served = Served::new(&bench.engine);

@@ -1,8 +1,8 @@
-//! Parser directives: `# syntax=`, `# escape=` and `# check=` before anything else.
+//! Parser directives: `# syntax=`, `# escape=`, `# check=` and our own `# extensions=` before anything else.
 
 use crate::diagnostic::Lines;
 
-const KNOWN: [&str; 3] = ["syntax", "escape", "check"];
+const KNOWN: [&str; 4] = ["syntax", "escape", "check", "extensions"];
 
 /// One directive.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,34 +1,34 @@
 use std::io::Read;
 
-use crate::diagnostic::Fault;
+use liblzma::read::XzDecoder;
+use liblzma::stream::Stream;
 
 const BLOCK: usize = 512;
 
 /// The most that is unpacked of an archive, in bytes.
 const UNPACKED: u64 = 1 << 30;
 
-/// The time of the newest regular file in an archive; `None` for what is no archive or has no file.
-///
-/// # Errors
-/// An archive in a compressed form that is not read here.
-pub(super) fn newest(bytes: &[u8]) -> Result<Option<i64>, Fault> {
+/// The most that unpacking an xz archive may hold in memory, in bytes.
+const DICTIONARY: u64 = 128 << 20;
+
+/// The time of the newest regular file in an archive, compressed or not; `None` for what is no archive or has no file.
+pub(super) fn newest(bytes: &[u8]) -> Option<i64> {
     const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
-    const OTHERS: [(&[u8], &str); 3] = [
-        (b"BZh", "bzip2"),
-        (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-    ];
-    if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        return Err(Fault::unsupported(format_args!(
-            "SOURCE_DATE_EPOCH from an archive compressed with {name}"
-        )));
-    }
+    const BZIP2: &[u8] = b"BZh";
+    const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
+    const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
     if bytes.starts_with(GZIP) {
-        return Ok(scan(
-            flate2::read::MultiGzDecoder::new(bytes).take(UNPACKED),
-        ));
+        scan(flate2::read::MultiGzDecoder::new(bytes).take(UNPACKED))
+    } else if bytes.starts_with(BZIP2) {
+        scan(bzip2::read::MultiBzDecoder::new(bytes).take(UNPACKED))
+    } else if bytes.starts_with(XZ) {
+        let stream = Stream::new_stream_decoder(DICTIONARY, liblzma::stream::CONCATENATED).ok()?;
+        scan(XzDecoder::new_stream(bytes, stream).take(UNPACKED))
+    } else if bytes.starts_with(ZSTD) {
+        scan(zstd::stream::read::Decoder::new(bytes).ok()?.take(UNPACKED))
+    } else {
+        scan(bytes)
     }
-    Ok(scan(bytes))
 }
 
 fn scan(mut archive: impl Read) -> Option<i64> {
@@ -133,13 +133,21 @@ mod tests {
             vec![0; 2 * BLOCK],
         ]
         .concat();
-        assert_eq!(newest(&archive).unwrap(), Some(1_700_000_302));
-        let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        zipped.write_all(&archive).unwrap();
-        assert_eq!(
-            newest(&zipped.finish().unwrap()).unwrap(),
-            Some(1_700_000_302)
-        );
+        assert_eq!(newest(&archive), Some(1_700_000_302));
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&archive).unwrap();
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&archive).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&archive).unwrap();
+        for (packed, form) in [
+            (gzip.finish().unwrap(), "gzip"),
+            (bzip2.finish().unwrap(), "bzip2"),
+            (xz.finish().unwrap(), "xz"),
+            (zstd::encode_all(archive.as_slice(), 1).unwrap(), "zstd"),
+        ] {
+            assert_eq!(newest(&packed), Some(1_700_000_302), "{form}");
+        }
     }
 
     #[test]
@@ -150,17 +158,23 @@ mod tests {
             entry(b'0', 2, b"b"),
         ]
         .concat();
-        assert_eq!(newest(&archive).unwrap(), Some(1_800_000_000));
+        assert_eq!(newest(&archive), Some(1_800_000_000));
     }
 
     #[test]
     fn what_is_no_archive_has_no_time() {
         for bytes in [&b""[..], b"FROM scratch", &[1; 2000], &[0x1f, 0x8b, 8, 0]] {
-            assert_eq!(newest(bytes).unwrap(), None);
+            assert_eq!(newest(bytes), None);
         }
         let mut cut = entry(b'0', 5, &[7; 600]);
         cut.truncate(700);
-        assert_eq!(newest(&cut).unwrap(), None);
-        assert!(newest(b"BZh9").is_err());
+        assert_eq!(newest(&cut), None);
+        for torn in [
+            &b"BZh9"[..],
+            &[0xfd, b'7', b'z', b'X', b'Z', 0],
+            &[0x28, 0xb5, 0x2f, 0xfd],
+        ] {
+            assert_eq!(newest(torn), None);
+        }
     }
 }

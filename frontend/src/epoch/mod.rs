@@ -47,7 +47,7 @@ pub(crate) fn of_definition(
             };
             let definition = definition_of(input, |graph| Some(source_again(graph, source)));
             let bytes = questions.file(&definition, &name, None)?;
-            Ok(archive::newest(&bytes.unwrap_or_default())?)
+            Ok(archive::newest(&bytes.unwrap_or_default()))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One node to one instruction.
 
+use super::device::Device;
+use super::extension::{self, Extensions};
 use super::flags::{Flags, Takes};
 use super::kinds::{
     Add, Argument, Copy, InlineSource, Instruction, Kind, Network, Paths, Run, Setting,
@@ -37,8 +39,8 @@ const KEYWORDS: [&str; 18] = [
 ///
 /// # Errors
 /// A fault with the node's lines.
-pub fn build(node: &Node) -> Result<Instruction, Fault> {
-    let kind = kind(node).map_err(|fault| fault.at(node.lines))?;
+pub fn build(node: &Node, extensions: Extensions) -> Result<Instruction, Fault> {
+    let kind = kind(node, extensions).map_err(|fault| fault.at(node.lines))?;
     Ok(Instruction {
         kind,
         keyword: node.keyword.clone(),
@@ -52,7 +54,7 @@ pub fn build(node: &Node) -> Result<Instruction, Fault> {
 ///
 /// # Errors
 /// A fault without lines: the text stands in no file at hand.
-pub fn build_trigger(text: &str) -> Result<Instruction, Fault> {
+pub fn build_trigger(text: &str, extensions: Extensions) -> Result<Instruction, Fault> {
     let tree = crate::dockerfile::parse(text.as_bytes());
     if let Some(fault) = tree.faults.into_iter().next() {
         return Err(Fault::new(fault.message));
@@ -63,7 +65,7 @@ pub fn build_trigger(text: &str) -> Result<Instruction, Fault> {
     if node.keyword.eq_ignore_ascii_case("from") {
         return Err(Fault::new("FROM isn't allowed as an ONBUILD trigger"));
     }
-    kind(node).map(|kind| Instruction {
+    kind(node, extensions).map(|kind| Instruction {
         kind,
         keyword: node.keyword.clone(),
         text: node.text.trim().to_owned(),
@@ -72,7 +74,7 @@ pub fn build_trigger(text: &str) -> Result<Instruction, Fault> {
     })
 }
 
-fn kind(node: &Node) -> Result<Kind, Fault> {
+fn kind(node: &Node, extensions: Extensions) -> Result<Kind, Fault> {
     let list = node.arguments.list();
     Ok(match node.keyword.to_lowercase().as_str() {
         "add" => add(node)?,
@@ -92,7 +94,7 @@ fn kind(node: &Node) -> Result<Kind, Fault> {
         "label" => Kind::Label(settings(node, "LABEL")?),
         "maintainer" => Kind::Maintainer(only(node, "MAINTAINER")?),
         "onbuild" => onbuild(node)?,
-        "run" => run(node)?,
+        "run" => run(node, extensions)?,
         "shell" => shell(node)?,
         // Unlike the others, STOPSIGNAL has never looked at its flags.
         "stopsignal" => Kind::StopSignal(exactly_one(list, "STOPSIGNAL")?),
@@ -102,6 +104,9 @@ fn kind(node: &Node) -> Result<Kind, Fault> {
         _ => {
             let mut fault = Fault::new(format!("unknown instruction: {}", node.keyword));
             fault.suggestion = nearest_any_case(&node.keyword, KEYWORDS);
+            if node.keyword.eq_ignore_ascii_case("include") {
+                fault = extension::without(fault);
+            }
             return Err(fault);
         }
     })
@@ -243,16 +248,22 @@ fn onbuild(node: &Node) -> Result<Kind, Fault> {
     Ok(Kind::Onbuild(text))
 }
 
-fn run(node: &Node) -> Result<Kind, Fault> {
-    let flags = Flags::read(
-        &node.flags,
-        &[
-            ("mount", Takes::Texts),
-            ("network", Takes::Text),
-            ("security", Takes::Text),
-            ("device", Takes::Texts),
-        ],
-    )?;
+const RUN_FLAGS: [(&str, Takes); 4] = [
+    ("mount", Takes::Texts),
+    ("network", Takes::Text),
+    ("security", Takes::Text),
+    ("device", Takes::Texts),
+];
+
+fn run(node: &Node, extensions: Extensions) -> Result<Kind, Fault> {
+    let mut known = RUN_FLAGS.to_vec();
+    if extensions.on {
+        known.extend([("timeout", Takes::Text), ("retries", Takes::Text)]);
+    }
+    let flags = Flags::read(&node.flags, &known).map_err(|fault| match extensions.on {
+        true => fault,
+        false => extension::explain(fault, &node.flags),
+    })?;
     let network = match flags.all("network").first().map(String::as_str) {
         None | Some("default") => Network::Default,
         Some("none") => Network::None,
@@ -277,13 +288,19 @@ fn run(node: &Node) -> Result<Kind, Fault> {
         .iter()
         .map(|mount| mount::from_of(mount))
         .collect::<Result<_, _>>()?;
+    let devices = flags.all("device").iter();
+    let devices = devices
+        .map(|text| Device::read(text))
+        .collect::<Result<_, _>>()?;
     Ok(Kind::Run(Box::new(Run {
         command: CommandLine::of(node),
         mounts,
         mounts_from,
         network,
         insecure,
-        devices: flags.all("device").to_vec(),
+        devices,
+        timeout: extension::timeout(&flags)?,
+        retries: extension::retries(&flags)?,
     })))
 }
 

@@ -1,6 +1,6 @@
 //! The instructions as types. FROM is not among them: it opens a [`super::Stage`].
 
-use super::{CommandLine, Healthcheck};
+use super::{CommandLine, Device, Healthcheck};
 use crate::diagnostic::Lines;
 
 /// One instruction of a stage.
@@ -128,8 +128,15 @@ pub struct Run {
     pub network: Network,
     /// `--security=insecure`.
     pub insecure: bool,
-    /// `--device` flags as written.
-    pub devices: Vec<String>,
+    /// `--device` flags.
+    pub devices: Vec<Device>,
+    /// `--timeout`, an extension: how long one try may take.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    pub timeout: Option<i64>,
+    /// `--retries`, an extension: how many tries follow one that failed.
+    pub retries: Option<u32>,
 }
 
 /// `RUN --network`.

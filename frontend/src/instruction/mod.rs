@@ -2,7 +2,8 @@
 
 mod build;
 mod command;
-mod csv;
+mod device;
+mod extension;
 pub mod flags;
 mod health;
 mod kinds;
@@ -14,7 +15,9 @@ mod tests;
 
 pub use build::{build, build_trigger};
 pub use command::{CommandLine, InlineFile};
-pub(crate) use csv::fields as csv_fields;
+pub(crate) use cooper_core::csv::fields as csv_fields;
+pub use device::Device;
+pub use extension::Extensions;
 pub use health::Healthcheck;
 pub use kinds::{
     Add, Argument, Copy, InlineSource, Instruction, Kind, Network, Paths, Run, Setting,

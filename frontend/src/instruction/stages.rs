@@ -1,6 +1,7 @@
 //! Instructions to stages.
 
 use super::build;
+use super::extension::Extensions;
 use super::flags::{Flags, Takes};
 use super::kinds::{Argument, Instruction, Kind};
 use crate::diagnostic::{Fault, Lines};
@@ -57,10 +58,11 @@ pub fn stages(tree: &Tree, linter: &mut Linter) -> Result<Stages, Fault> {
     if let Some(fault) = tree.faults.first() {
         return Err(fault.clone());
     }
+    let extensions = Extensions::of(&tree.directives)?;
     let mut all = Stages::default();
     for node in &tree.nodes {
         linter.enter(&node.comments);
-        let outcome = add(&mut all, node, linter);
+        let outcome = add(&mut all, node, extensions, linter);
         linter.leave();
         outcome?;
     }
@@ -70,7 +72,12 @@ pub fn stages(tree: &Tree, linter: &mut Linter) -> Result<Stages, Fault> {
     Ok(all)
 }
 
-fn add(all: &mut Stages, node: &Node, linter: &mut Linter) -> Result<(), Fault> {
+fn add(
+    all: &mut Stages,
+    node: &Node,
+    extensions: Extensions,
+    linter: &mut Linter,
+) -> Result<(), Fault> {
     let placed = |fault: Fault| {
         fault
             .within(format_args!(
@@ -90,7 +97,7 @@ fn add(all: &mut Stages, node: &Node, linter: &mut Linter) -> Result<(), Fault> 
         let message = "Maintainer instruction is deprecated in favor of using label";
         linter.warn(Rule::MaintainerDeprecated, node.lines, message);
     }
-    let instruction = build(node).map_err(placed)?;
+    let instruction = build(node, extensions).map_err(placed)?;
     if let Kind::Arg(arguments) = &instruction.kind {
         let keys: Vec<&str> = arguments
             .iter()

@@ -175,3 +175,62 @@ fn a_mount_s_source_is_known_before_expansion() {
     );
     assert!(from_of("\"").is_err());
 }
+
+#[test]
+fn extensions_are_off_unless_the_file_asks_for_them() {
+    for flag in ["--timeout=5m", "--retries=3"] {
+        let told = fault(&format!("RUN {flag} make"));
+        assert!(told.contains("unknown flag"), "{told}");
+        assert!(told.contains("# extensions=cooper"), "{told}");
+    }
+}
+
+#[test]
+fn run_has_patience_where_the_file_asks_for_extensions() {
+    let text = "# extensions=cooper\nFROM x\nRUN --timeout=1m30s --retries=3 make\n";
+    let all = read(text).unwrap();
+    let Kind::Run(run) = &all.stages[0].instructions[0].kind else {
+        panic!("RUN is a RUN");
+    };
+    assert_eq!((run.timeout, run.retries), (Some(90_000_000_000), Some(3)));
+}
+
+#[test]
+fn extensions_that_make_no_sense_are_refused_with_their_line() {
+    for (text, line, message) in [
+        ("# extensions=coper\nFROM x", 1, "(did you mean cooper?)"),
+        (
+            "# extensions=cooper\nFROM x\nRUN --timeout=5 a",
+            3,
+            "missing unit",
+        ),
+        (
+            "# extensions=cooper\nFROM x\nRUN --timeout=-1s a",
+            3,
+            "less than 1ms",
+        ),
+        (
+            "# extensions=cooper\nFROM x\nRUN --retries=-1 a",
+            3,
+            "from 0 to 100",
+        ),
+        (
+            "# extensions=cooper\nFROM x\nRUN --retries=101 a",
+            3,
+            "from 0 to 100",
+        ),
+        (
+            "# extensions=cooper\nFROM x\nRUN --retry=1 a",
+            3,
+            "unknown flag: --retry",
+        ),
+    ] {
+        let fault = read(text).expect_err(text);
+        assert_eq!(
+            fault.lines.first().map(|lines| lines.start),
+            Some(line),
+            "{text}"
+        );
+        assert!(fault.to_string().contains(message), "{text}: {fault}");
+    }
+}

@@ -41,6 +41,12 @@ impl Conversion<'_> {
             image,
             base_image: node.base_image.as_deref().cloned(),
             epoch: self.epoch,
+            shown: self
+                .options
+                .sbom
+                .as_ref()
+                .map(|_| self.shown_to_scanner(target)),
+            scan: None,
         })
     }
 

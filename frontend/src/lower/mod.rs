@@ -9,6 +9,7 @@ mod mounts;
 mod name;
 mod ports;
 mod run;
+mod scan;
 mod signal;
 mod stage;
 mod system;
@@ -17,4 +18,5 @@ mod words;
 mod workdir;
 
 pub(crate) use copy::file_name;
+pub(crate) use scan::Shown;
 pub(crate) use time::rfc3339;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use cooper_core::graph::{RETRIES, TIMEOUT};
 use cooper_proto::pb;
 
 use super::config::in_shell;
@@ -13,7 +14,7 @@ use crate::dockerfile::heredoc;
 use crate::expand::{Overlay, Variables};
 use crate::golang::path::join;
 use crate::instruction::mount::{Mount, Type};
-use crate::instruction::{CommandLine, InlineFile, Instruction, Network, Run};
+use crate::instruction::{CommandLine, Device, InlineFile, Instruction, Network, Run};
 use crate::llb::{Exec, ExecMount, MountKind, Notes, State};
 use crate::options::Texts;
 use crate::stage::{Conversion, Declared};
@@ -41,9 +42,6 @@ impl Conversion<'_> {
         let set = self.nodes[at].paths;
         self.paths[set].insert("/".to_owned());
         let launch = self.launch_run(at, instruction, &run.command)?;
-        if !run.devices.is_empty() {
-            return Err(Fault::unsupported("RUN --device"));
-        }
         let state = self.nodes[at].state.clone();
         let mut exec = Exec {
             meta: self.meta(&state, &launch.arguments),
@@ -60,6 +58,7 @@ impl Conversion<'_> {
             },
             root: state.output,
             mounts: launch.script.into_iter().collect(),
+            devices: devices(&run.devices),
             ..Exec::default()
         };
         self.mount(at, &mounts, sources, instruction.lines, &mut exec)?;
@@ -77,6 +76,13 @@ impl Conversion<'_> {
         notes.describe("com.docker.dockerfile.v1.command", instruction.text.clone());
         notes.platform.clone_from(&state.platform);
         notes.ignore_cache = self.nodes[at].ignore_cache;
+        // What no digest covers: the result is the same, however long it took to get.
+        if let Some(timeout) = run.timeout {
+            notes.describe(TIMEOUT, timeout.to_string());
+        }
+        if let Some(retries) = run.retries {
+            notes.describe(RETRIES, retries.to_string());
+        }
         notes.resources.clone_from(&self.options.resources);
         let output = self.graph.exec(exec, notes);
         self.nodes[at].state.output = Some(output);
@@ -202,6 +208,14 @@ impl Conversion<'_> {
             Some(&*state.environment),
         )
     }
+}
+
+fn devices(wanted: &[Device]) -> Vec<pb::CdiDevice> {
+    let wanted = wanted.iter().map(|device| pb::CdiDevice {
+        name: device.name.clone(),
+        optional: !device.required,
+    });
+    wanted.collect()
 }
 
 /// The first line, with dots if there are more.

@@ -14,7 +14,7 @@ mod repair;
 mod shell;
 
 pub use finding::{Change, Finding, Practice};
-pub use repair::{diff, repair};
+pub use repair::{Repair, diff, repair};
 
 use crate::diagnostic::Fault;
 

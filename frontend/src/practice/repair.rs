@@ -1,34 +1,45 @@
 //! Changes, shown and applied.
 
 use super::check;
-use super::finding::Change;
+use super::finding::{Change, Finding, Practice};
 use crate::diagnostic::Fault;
+
+/// A change that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// What asked for it.
+    pub practice: Practice,
+    /// What was changed, as a diff of the text as it was then.
+    pub diff: String,
+}
 
 /// Changes a text until no check knows a change any more.
 ///
 /// # Shape
-/// The new text and how many changes were made.
+/// The new text and the changes in the order in which they were made.
 ///
 /// # Errors
 /// A text that is no Dockerfile.
-pub fn repair(text: &str) -> Result<(String, usize), Fault> {
+pub fn repair(text: &str) -> Result<(String, Vec<Repair>), Fault> {
     let mut text = text.to_owned();
-    let mut count = 0;
+    let mut made = Vec::new();
     // Each change removes what asked for it; a file has no more places than lines times rules.
     let limit = 8 * (text.lines().count() + 1);
-    while count < limit {
+    while made.len() < limit {
         let found = check(&text)?;
-        let Some(change) = found.iter().find_map(|finding| finding.change.as_ref()) else {
+        let with_change = |finding: &Finding| Some((finding.practice, finding.change.clone()?));
+        let Some((practice, change)) = found.iter().find_map(with_change) else {
             break;
         };
-        let changed = applied(&text, change);
+        let changed = applied(&text, &change);
         if changed == text {
             break;
         }
+        let diff = diff(&text, &change);
+        made.push(Repair { practice, diff });
         text = changed;
-        count += 1;
     }
-    Ok((text, count))
+    Ok((text, made))
 }
 
 fn applied(text: &str, change: &Change) -> String {

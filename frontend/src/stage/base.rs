@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use cooper_core::ports::{ImageQuery, ResolvedImage};
+use cooper_core::ports::{ImageAnswer, ImageQuery, ResolvedImage};
 use cooper_proto::reference::Reference;
 
 use super::{Conversion, Node};
@@ -216,8 +216,7 @@ impl Conversion<'_> {
             oci_layout_store: None,
         };
         match questions.ask(Need::Image(query))? {
-            Fact::Image(Ok(found)) => Ok(found),
-            Fact::Image(Err(failure)) => {
+            Fact::Image(found) => found.and_then(ImageAnswer::into_image).map_err(|failure| {
                 let labels = self
                     .nodes
                     .iter()
@@ -227,8 +226,8 @@ impl Conversion<'_> {
                     kind: failure.kind,
                     ..Fault::new(format!("{written}: {}", failure.message))
                 };
-                Err(fault.suggest(written, labels.chain(COMMON)).into())
-            }
+                fault.suggest(written, labels.chain(COMMON)).into()
+            }),
             Fact::File(_) | Fact::Source(_) => {
                 Err(Fault::new(format!("the answer about {name} is no image")).into())
             }

@@ -166,7 +166,9 @@ impl<'a> Conversion<'a> {
     }
 
     fn count_heirs(&mut self, reachable: &BTreeSet<usize>) {
-        self.heirs = vec![0; self.nodes.len()];
+        // What a scanner may be shown stays with its own stage.
+        let scanner = usize::from(self.options.sbom.is_some());
+        self.heirs = vec![scanner; self.nodes.len()];
         for &at in reachable {
             if let (Some(base), false) = (self.nodes[at].base, self.nodes[at].progress.done) {
                 self.heirs[base] += 1;

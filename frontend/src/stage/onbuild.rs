@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Command, Conversion};
 use crate::convert::Stop;
-use crate::instruction::{Instruction, Kind, build_trigger};
+use crate::instruction::{Extensions, Instruction, Kind, build_trigger};
 
 impl Conversion<'_> {
     /// Takes over what the base stage has become; the last that stands on it leaves it nothing that only heirs need. Only when the stage is converted the base is final.
@@ -65,7 +65,8 @@ impl Conversion<'_> {
         let mut commands = Vec::with_capacity(triggers.len());
         let mut reads_more = false;
         for text in triggers {
-            let instruction = build_trigger(&text).map_err(|fault| fault.at(lines))?;
+            let instruction =
+                build_trigger(&text, Extensions::default()).map_err(|fault| fault.at(lines))?;
             let instruction = Instruction {
                 lines,
                 ..instruction

@@ -43,3 +43,16 @@ pub(crate) fn convert_llb(definition: &pb::Definition) -> Result<BTreeMap<String
     root.close();
     Ok(metadata(Request::ConvertLlb, &json, None))
 }
+
+/// One op as a line of JSON with the names that buildctl's `debug dump-llb` has.
+#[must_use]
+pub fn op_json(digest: &str, op: &pb::Op, metadata: Option<&pb::OpMetadata>) -> String {
+    let mut json = String::new();
+    let mut line = Object::open(&mut json);
+    push_op(line.key("Op"), op);
+    line.string("Digest", digest);
+    let said = metadata.cloned().unwrap_or_default();
+    push_metadata(line.key("OpMetadata"), &said, Names::AsDeclared);
+    line.close();
+    json
+}

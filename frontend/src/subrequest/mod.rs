@@ -19,6 +19,7 @@ pub(crate) use describe::describe;
 pub use excerpt::excerpt;
 pub(crate) use lint::{LintResult, lint};
 pub(crate) use llb::convert_llb;
+pub use llb::op_json;
 pub(crate) use outline::{Listed, Mentioned, Outline, outline};
 pub use request::Request;
 pub(crate) use targets::targets;

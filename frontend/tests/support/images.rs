@@ -12,6 +12,9 @@ const PINNED: &str = "@sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b29
 /// Defaults and commands of every kind.
 const WITH_CMD: &str = r#"{"User":"app:app","Env":["FOO=bar","NOVALUE","PATH=/p"],"Cmd":["c"],"Entrypoint":["e"],"WorkingDir":"/srv/app","Labels":{"x":"y"},"ExposedPorts":{"1/tcp":{}},"Volumes":{"/v":{}},"Shell":["/bin/ash","-c"],"StopSignal":"SIGTERM","Healthcheck":{"Test":["CMD","x"],"Interval":30000000000,"Retries":3},"ArgsEscaped":true}"#;
 
+/// Labels that other systems act on.
+const LABELLED: &str = r#"{"Env":["PATH=/usr/bin:/bin"],"Cmd":["sh"],"Labels":{"containerd.io/distribution.source.docker.io":"../../etc","containerd.io/gc.ref.content.0":"sha256:0000000000000000000000000000000000000000000000000000000000000000","containerd.io/snapshot.ref":"x","com.docker.network":"host","moby.buildkit.frontend.network.none":"true","moby.buildkit.frontend.caps":"security.insecure","io.buildah.capabilities":"CAP_SYS_ADMIN","devcontainer.metadata":"[{\"privileged\":true}]"}}"#;
+
 /// Triggers, one of which reads from another image and one of which has a heredoc.
 const ONBUILD: &str = r#"{"Env":["PATH=/p"],"WorkingDir":"/w","OnBuild":["ARG V=2","RUN trigger $V","COPY . /src","COPY --from=busybox /bin/sh /sh","COPY <<EOF /x\nbody $V\nEOF"]}"#;
 
@@ -25,6 +28,7 @@ pub(crate) fn find(query: &ImageQuery) -> Option<ResolvedImage> {
     let config = match name {
         "busybox:latest" if arm => config("arm64", CONFIG, HISTORY, LAYERS, r#","variant":"v8""#),
         "busybox:latest" | "busybox:other" => config("amd64", CONFIG, HISTORY, LAYERS, ""),
+        "labelled:latest" => config("amd64", LABELLED, HISTORY, LAYERS, ""),
         "withcmd:latest" => config("amd64", WITH_CMD, HISTORY, LAYERS, r#","author":"someone""#),
         "onbuild:latest" => config("amd64", ONBUILD, HISTORY, LAYERS, ""),
         "nolayers:latest" => config(

@@ -7,6 +7,7 @@ pub(crate) mod images;
 pub(crate) mod show;
 
 use cooper_core::model::{Failure, FailureKind};
+use cooper_core::ports::ImageAnswer;
 use cooper_frontend::convert::{Failed, Input, Outcome, Step, convert};
 use cooper_frontend::diagnostic::Fault;
 use cooper_frontend::facts::{Fact, Facts, Need};
@@ -64,11 +65,13 @@ fn answer(case: &case::Case, need: &Need) -> Fact {
             Fact::File(content.map(|text| text.clone().into()))
         }
         Need::Source(query) => panic!("no case asks for {:?}", query.source),
-        Need::Image(query) => Fact::Image(images::find(query).ok_or_else(|| {
-            Failure::new(
-                FailureKind::NotFound,
-                format!("{}: not found", query.reference),
-            )
-        })),
+        Need::Image(query) => {
+            Fact::Image(images::find(query).map(ImageAnswer::Image).ok_or_else(|| {
+                Failure::new(
+                    FailureKind::NotFound,
+                    format!("{}: not found", query.reference),
+                )
+            }))
+        }
     }
 }

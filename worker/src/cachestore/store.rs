@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use cooper_core::{
@@ -6,7 +6,7 @@ use cooper_core::{
     ports::{CacheStore, CachedResult, InputKey, KeyQuery, LookupAnswer},
 };
 use cooper_proto::Digest;
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use crate::{
     clock::now_ns,
@@ -24,11 +24,48 @@ pub(super) const RESULTS: TableDefinition<'static, (&'static str, &'static str),
 const BY_RESULT: TableDefinition<'static, (&'static str, &'static str), ()> =
     TableDefinition::new("cache_keys_by_result");
 
+/// (next key, the link without it): links the other way round.
+const BACKLINKS: TableDefinition<'static, (&'static str, &'static str), ()> =
+    TableDefinition::new("cache_backlinks");
+
 pub(crate) fn make_tables(transaction: &WriteTransaction) -> Result<(), MetaError> {
-    transaction.open_table(LINKS)?;
+    let links = transaction.open_table(LINKS)?;
     transaction.open_table(RESULTS)?;
     transaction.open_table(BY_RESULT)?;
+    let mut backlinks = transaction.open_table(BACKLINKS)?;
+    if backlinks.is_empty()? {
+        // A folder of an engine that did not have them.
+        for link in links.iter()? {
+            if let Some((before, next)) = link?.0.value().rsplit_once('|') {
+                backlinks.insert((next, before), ())?;
+            }
+        }
+    }
     Ok(())
+}
+
+/// A link and the same the other way round.
+fn link(
+    transaction: &WriteTransaction,
+    before: &str,
+    next: &CacheKeyId,
+    now: u64,
+) -> Result<(), MetaError> {
+    let next = next.0.as_str();
+    let link = format!("{before}|{next}");
+    transaction.open_table(LINKS)?.insert(link.as_str(), now)?;
+    let mut backlinks = transaction.open_table(BACKLINKS)?;
+    backlinks.insert((next, before), ())?;
+    Ok(())
+}
+
+/// Removes a link both ways; says whether it was there.
+pub(super) fn unlink(transaction: &WriteTransaction, link: &str) -> Result<bool, MetaError> {
+    if let Some((before, next)) = link.rsplit_once('|') {
+        transaction.open_table(BACKLINKS)?.remove((next, before))?;
+    }
+    let removed = transaction.open_table(LINKS)?.remove(link)?.is_some();
+    Ok(removed)
 }
 
 /// The cache of one state folder, kept in its metadata store.
@@ -54,6 +91,29 @@ impl PersistentCache {
             inputs_known: inputs_known(&links, query)?,
             imported: Vec::new(),
         })
+    }
+
+    fn made_by(&self, key: &CacheKeyId) -> Result<Vec<KeyQuery>, MetaError> {
+        let table = self.meta.read()?.open_table(BACKLINKS)?;
+        let key = key.0.as_str();
+        let mut made: BTreeMap<(Digest, u32), Vec<Vec<InputKey>>> = BTreeMap::new();
+        for entry in table.range((key, "")..)? {
+            let (at, ()) = entry.map(|(at, _)| (at, ()))?;
+            let (its_key, link) = at.value();
+            if its_key != key {
+                break;
+            }
+            let (op, output, input) = parse_link(link)?;
+            let inputs = made.entry((op, output)).or_default();
+            if let Some((position, input)) = input {
+                inputs.resize(inputs.len().max(position + 1), Vec::new());
+                inputs[position].push(input);
+            }
+        }
+        let made = made.into_iter();
+        Ok(made
+            .map(|((op, output), inputs)| KeyQuery { op, output, inputs })
+            .collect())
     }
 
     fn kept(&self, key: &CacheKeyId) -> Result<Vec<CachedResult>, MetaError> {
@@ -103,6 +163,10 @@ impl CacheStore for PersistentCache {
             .map_err(|error| failed(&error))
     }
 
+    async fn origins(&self, key: &CacheKeyId) -> Result<Vec<KeyQuery>, Failure> {
+        self.made_by(key).map_err(|error| failed(&error))
+    }
+
     async fn forget(&self, result: &ResultId) -> Result<(), Failure> {
         let result = result.clone();
         self.meta
@@ -125,19 +189,17 @@ fn put(
     result: Option<&ResultId>,
     now: u64,
 ) -> Result<CacheKeyId, MetaError> {
-    let mut links = transaction.open_table(LINKS)?;
-    let key = matching(&links, query)?
+    let key = matching(&transaction.open_table(LINKS)?, query)?
         .into_iter()
         .next()
         .unwrap_or_else(|| CacheKeyId(fresh_key(query)));
     if query.inputs.is_empty() {
-        let link = format!("{}||||{}", op_prefix(query), key.0);
-        links.insert(link.as_str(), now)?;
+        link(transaction, &format!("{}|||", op_prefix(query)), &key, now)?;
     }
     for (position, alternatives) in query.inputs.iter().enumerate() {
         for input in alternatives {
-            let link = format!("{}{}", link_prefix(query, position, input), key.0);
-            links.insert(link.as_str(), now)?;
+            let before = link_start(query, position, input);
+            link(transaction, &before, &key, now)?;
         }
     }
     if let Some(result) = result {
@@ -173,12 +235,45 @@ fn op_prefix(query: &KeyQuery) -> String {
 }
 
 fn link_prefix(query: &KeyQuery, position: usize, input: &InputKey) -> String {
+    format!("{}|", link_start(query, position, input))
+}
+
+/// A link without the key that it leads to.
+fn link_start(query: &KeyQuery, position: usize, input: &InputKey) -> String {
     let selector = input.selector.as_ref().map_or("", Digest::as_str);
-    format!(
-        "{}|{position}|{selector}|{}|",
-        op_prefix(query),
-        input.key.0
-    )
+    let input = &input.key.0;
+    format!("{}|{position}|{selector}|{input}", op_prefix(query))
+}
+
+/// Op, output and, where there is one, the input by position.
+type LinkStart = (Digest, u32, Option<(usize, InputKey)>);
+
+/// What a link without its end says.
+fn parse_link(link: &str) -> Result<LinkStart, MetaError> {
+    let broken = |reason: String| MetaError::Record {
+        kind: "cache link",
+        reason,
+    };
+    let digest = |text: &str| text.parse().map_err(|error| broken(format!("{error}")));
+    let parts: Vec<&str> = link.split('|').collect();
+    let [op, output, position, selector, key] = parts.as_slice() else {
+        return Err(broken(format!("{} parts", parts.len())));
+    };
+    let output = output.parse().map_err(|error| broken(format!("{error}")))?;
+    if key.is_empty() {
+        return Ok((digest(op)?, output, None));
+    }
+    let position: u16 = position
+        .parse()
+        .map_err(|error| broken(format!("{error}")))?;
+    let input = InputKey {
+        key: CacheKeyId(digest(key)?),
+        selector: match *selector {
+            "" => None,
+            text => Some(digest(text)?),
+        },
+    };
+    Ok((digest(op)?, output, Some((usize::from(position), input))))
 }
 
 /// The keys at the ends of all links that start so.

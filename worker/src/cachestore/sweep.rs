@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use cooper_core::model::ResultId;
 use redb::{ReadableTable, WriteTransaction};
 
-use super::store::{LINKS, RESULTS, forget};
+use super::store::{LINKS, RESULTS, forget, unlink};
 use crate::meta::{Meta, MetaError};
 
 /// Forgets results that were removed.
@@ -36,10 +36,9 @@ fn remove_dead_links(transaction: &WriteTransaction) -> Result<usize, MetaError>
     for entry in transaction.open_table(RESULTS)?.iter()? {
         useful.insert(entry?.0.value().0.to_owned());
     }
-    let mut links = transaction.open_table(LINKS)?;
     let mut inputs: HashMap<String, BTreeSet<String>> = HashMap::new();
     let mut all = Vec::new();
-    for entry in links.iter()? {
+    for entry in transaction.open_table(LINKS)?.iter()? {
         let link = entry?.0.value().to_owned();
         if let Some((input, next)) = ends(&link) {
             inputs
@@ -61,7 +60,7 @@ fn remove_dead_links(transaction: &WriteTransaction) -> Result<usize, MetaError>
     let mut removed = 0;
     for link in all {
         let is_dead = ends(&link).is_none_or(|(_, next)| !useful.contains(next));
-        if is_dead && links.remove(link.as_str())?.is_some() {
+        if is_dead && unlink(transaction, &link)? {
             removed += 1;
         }
     }

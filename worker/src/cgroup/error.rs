@@ -14,6 +14,12 @@ pub enum CgroupError {
         /// The limit.
         wanted: &'static str,
     },
+    /// The groups are somebody else's to change.
+    #[error(
+        "limits and parents of control groups cannot be had here: the control groups are not this user's; where systemd \
+         runs, it hands some over: systemd-run --user --scope -p Delegate=yes"
+    )]
+    NotOurs,
     /// The kernel did not take a limit.
     #[error("cannot set {file} to {value:?}: {source}")]
     Limit {

@@ -9,6 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use super::error::CgroupError;
 use super::hierarchy::{Hierarchy, Version, hierarchies};
 use super::limits::{Setting, version_one, version_two};
+use super::parents::Parents;
+use super::reap::reap;
 use super::step::{Group, StepCgroup};
 use crate::confine::{Last, Root};
 use crate::sys::{DeviceRule, restrict_devices};
@@ -30,6 +32,7 @@ pub struct Cgroups {
     below_own: String,
     /// Parent for steps that name none; empty for this process's own group.
     default_parent: String,
+    parents: Arc<Parents>,
 }
 
 /// What a step wants of its groups.
@@ -61,26 +64,28 @@ impl Cgroups {
             hierarchies: Arc::new(hierarchies(&mountinfo, &own)),
             below_own: format!("cooper-{instance}"),
             default_parent: default_parent.to_owned(),
+            parents: Arc::default(),
         };
-        cgroups.reap();
+        for hierarchy in cgroups.hierarchies.iter() {
+            reap(hierarchy, &hierarchy.own.join(&cgroups.below_own), "");
+        }
         Ok(cgroups)
     }
 
-    /// Removes what an earlier process left; groups with processes stay.
-    fn reap(&self) {
-        for hierarchy in self.hierarchies.iter() {
-            let place = hierarchy.own.join(&self.below_own);
-            let Ok(root) = Root::open(&hierarchy.place) else {
-                continue;
-            };
-            for entry in root.read_dir(&place).unwrap_or_default() {
-                if entry.metadata.is_dir()
-                    && let Err(error) = root.remove_dir(&place.join(&entry.name))
-                {
-                    tracing::debug!(%error, "a control group of an earlier process stays");
-                }
+    /// Notes in a file below which parents groups are made, and removes what an earlier process left there. Blocks.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn noting(mut self, file: &Path) -> Result<Self, CgroupError> {
+        let parents = Parents::open(file)?;
+        for parent in parents.all() {
+            for hierarchy in self.hierarchies.iter() {
+                let prefix = format!("{}-", self.below_own);
+                reap(hierarchy, &parent.join(BELOW_PARENT), &prefix);
             }
         }
+        self.parents = Arc::new(parents);
+        Ok(self)
     }
 
     /// Makes the groups that a step needs. Their limits hold from the moment that a process joins them.
@@ -97,6 +102,14 @@ impl Cgroups {
         let limits = request.limits.unwrap_or(&nothing);
         let mut step = StepCgroup::default();
         self.refuse_unkept(limits)?;
+        // Others, and other engines, make groups below a parent as well.
+        let name = match &parent {
+            Some(parent) => {
+                self.parents.note(parent)?;
+                format!("{}-{}", self.below_own, request.id)
+            }
+            None => request.id.to_owned(),
+        };
         for hierarchy in self.hierarchies.iter() {
             let settings = self.settings_in(hierarchy, limits);
             let wanted = request.everywhere || parent.is_some() || !settings.is_empty();
@@ -108,11 +121,12 @@ impl Cgroups {
             if !wanted && hierarchy.version != Version::Two {
                 continue;
             }
-            match make_group(hierarchy, &place, request.id, &settings) {
+            match make_group(hierarchy, &place, &name, &settings) {
                 Ok(group) => step.add(group).set(&settings)?,
                 Err(error) if settings.is_empty() && parent.is_none() => {
                     tracing::debug!(%error, "a step has no control group of its own");
                 }
+                Err(error) if is_forbidden(&error) => return Err(CgroupError::NotOurs),
                 Err(error) => return Err(error),
             }
         }
@@ -198,6 +212,17 @@ impl StepCgroup {
         )?;
         restrict_devices(&directory, rules)
     }
+}
+
+/// Whether the groups belong to somebody else, as those of the machine do for a plain user.
+fn is_forbidden(error: &CgroupError) -> bool {
+    let kind = match error {
+        CgroupError::Group(error) => error.io_kind(),
+        CgroupError::Limit { source, .. } => Some(source.kind()),
+        _ => None,
+    };
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(kind, Some(PermissionDenied | ReadOnlyFilesystem))
 }
 
 /// `None` where no parent is asked for.

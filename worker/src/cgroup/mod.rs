@@ -7,6 +7,8 @@ mod error;
 mod hierarchy;
 mod limits;
 mod machine;
+mod parents;
+mod reap;
 mod step;
 
 pub use error::CgroupError;

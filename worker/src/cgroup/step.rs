@@ -62,9 +62,31 @@ impl StepCgroup {
         self.groups.iter()
     }
 
+    /// The group's path from the root of every hierarchy, for who makes and joins it there; `None` where it is not the same
+    /// in all.
+    #[must_use]
+    pub fn place(&self) -> Option<PathBuf> {
+        let mut paths = self.groups.iter().map(|group| &group.path);
+        let first = paths.next()?;
+        paths
+            .all(|path| path == first)
+            .then(|| Path::new("/").join(first))
+    }
+
     /// Files that a process writes `0` to, to join.
     pub fn join_files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.groups.iter().map(|group| group.processes.as_fd())
+    }
+
+    /// The directory of the group of version 2, and which of [`Self::join_files`] is that group's: a process can be born
+    /// there.
+    #[must_use]
+    pub fn birthplace(&self) -> Option<(usize, OwnedFd)> {
+        let is_unified = |group: &Group| matches!(group.version, Version::Two);
+        let at = self.groups.iter().position(is_unified)?;
+        let group = &self.groups[at];
+        let directory = group.root.resolve(&group.path, Last::NoFollow).ok()?;
+        Some((at, directory.into_fd()))
     }
 
     /// Whether the kernel killed a process of the step for want of memory.
@@ -110,7 +132,7 @@ impl Drop for StepCgroup {
 }
 
 /// Removes a group and what the step made below it.
-fn remove(root: &Root, path: &Path) -> Result<(), CgroupError> {
+pub(super) fn remove(root: &Root, path: &Path) -> Result<(), CgroupError> {
     for entry in root.read_dir(path)? {
         if entry.metadata.is_dir() {
             remove(root, &path.join(&entry.name))?;

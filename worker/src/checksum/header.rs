@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
@@ -16,25 +17,38 @@ pub(super) fn object_digest(
     origin: Origin,
 ) -> Result<Digest, ChecksumError> {
     let mut hash = Sha256::new();
-    write_header(&mut hash, node, metadata, origin)?;
-    if metadata.is_file() && metadata.size > 0 {
-        let mut file = node.open_read()?;
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => hash.update(&buffer[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(ChecksumError::Read {
-                        path: path.to_owned(),
-                        source,
-                    });
-                }
-            }
-        }
+    if !metadata.is_file() || metadata.size == 0 {
+        write_header(&mut hash, node, metadata, origin)?;
+        return Ok(finish(hash));
+    }
+    let readable = node.readable()?;
+    write_header(&mut hash, &readable, metadata, origin)?;
+    if let Some(file) = readable.file() {
+        write_content(&mut hash, file, metadata.size).map_err(|source| ChecksumError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
     }
     Ok(finish(hash))
+}
+
+/// The content of a file of a state, which nobody changes: its end is where its size says.
+fn write_content(hash: &mut Sha256, mut file: &File, size: u64) -> std::io::Result<()> {
+    const LARGE: usize = 128 * 1024;
+    let mut buffer = vec![0; usize::try_from(size).map_or(LARGE, |size| size.min(LARGE))];
+    let mut left = size;
+    while left > 0 {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hash.update(&buffer[..count]);
+                left = left.saturating_sub(count as u64);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn finish(hash: Sha256) -> Digest {

@@ -79,6 +79,14 @@ impl<'a> Selection<'a> {
                 });
             }
         }
+        let objects: Vec<Found> = selected()
+            .filter(|one| one.found.kind != Kind::Symlink || !one.follow)
+            .map(|one| Found {
+                path: one.found.path.clone(),
+                kind: one.found.kind,
+            })
+            .collect();
+        sums.foresee(&objects)?;
         let mut digests = Vec::new();
         for one in selected() {
             digests.push(match one.found.kind {

@@ -3,6 +3,7 @@ use std::path::Path;
 use cooper_core::model::ContentSelector;
 use cooper_core::patterns::clean_path;
 use cooper_proto::Digest;
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::error::ChecksumError;
@@ -23,6 +24,9 @@ pub enum Origin {
 
 /// As many links as BuildKit follows in one path.
 const MAX_LINKS: u32 = 255;
+
+/// Fewer objects than these are not worth a second processor.
+const FEW: usize = 32;
 
 /// Digests paths of one state, remembering what it found.
 pub struct Checksums<'a> {
@@ -155,12 +159,31 @@ impl<'a> Checksums<'a> {
 
     /// The names in a directory and what they are.
     pub(super) fn children(&self, path: &str) -> Result<Vec<(String, Kind)>, ChecksumError> {
-        let entries = self.root.read_dir(Path::new(&format!("/{path}")))?;
-        let named = entries.into_iter().map(|entry| {
-            let name = entry.name.to_string_lossy().into_owned();
-            (name, entry.metadata.kind)
-        });
+        let entries = self.root.kinds(Path::new(&format!("/{path}")))?;
+        let named = entries
+            .into_iter()
+            .map(|(name, kind)| (name.to_string_lossy().into_owned(), kind));
         Ok(named.collect())
+    }
+
+    /// Digests of objects without what is in them that are not known yet, on all processors.
+    pub(super) fn foresee(&mut self, objects: &[Found]) -> Result<(), ChecksumError> {
+        let (root, origin, sums) = (self.root, self.origin, &*self.sums);
+        let is_unknown =
+            |object: &&Found| object.kind != Kind::Directory && sums.get(&object.path).is_none();
+        let unknown: Vec<&Found> = objects.iter().filter(is_unknown).collect();
+        if unknown.len() < FEW {
+            return Ok(());
+        }
+        let digested: Vec<(String, Digest)> = unknown
+            .par_iter()
+            .with_min_len(FEW)
+            .map(|object| Ok((object.path.clone(), own_digest(root, origin, &object.path)?)))
+            .collect::<Result<_, ChecksumError>>()?;
+        for (key, digest) in digested {
+            self.sums.insert(key, digest);
+        }
+        Ok(())
     }
 
     /// The digest of an object, a directory without what is in it.
@@ -175,9 +198,7 @@ impl<'a> Checksums<'a> {
         if let Some(known) = self.sums.get(&key) {
             return Ok(known.clone());
         }
-        let place = format!("/{}", found.path);
-        let node = self.root.resolve(Path::new(&place), Last::NoFollow)?;
-        let digest = object_digest(&found.path, &node, &node.metadata()?, self.origin)?;
+        let digest = own_digest(self.root, self.origin, &found.path)?;
         self.sums.insert(key, digest.clone());
         Ok(digest)
     }
@@ -199,7 +220,9 @@ impl<'a> Checksums<'a> {
                     digest = Some(known.clone());
                 } else {
                     let header = self.own(&object)?;
-                    open.push(Directory::new(object.path, &header, self)?);
+                    let directory = Directory::new(object.path, &header, self)?;
+                    self.foresee(&directory.objects())?;
+                    open.push(directory);
                 }
             } else if let Some(directory) = open.pop_if(|open| open.is_read()) {
                 let sum = finish(directory.hash);
@@ -239,6 +262,15 @@ impl Directory {
         })
     }
 
+    fn objects(&self) -> Vec<Found> {
+        let children = self.children.as_slice().iter();
+        let found = children.map(|(name, kind)| Found {
+            path: format!("{}/{name}", self.path),
+            kind: *kind,
+        });
+        found.collect()
+    }
+
     fn is_read(&self) -> bool {
         self.children.as_slice().is_empty()
     }
@@ -250,6 +282,11 @@ impl Directory {
         let path = format!("{}/{name}", self.path);
         Some(Found { path, kind })
     }
+}
+
+fn own_digest(root: &Root, origin: Origin, path: &str) -> Result<Digest, ChecksumError> {
+    let node = root.resolve(Path::new(&format!("/{path}")), Last::NoFollow)?;
+    object_digest(path, &node, &node.metadata()?, origin)
 }
 
 /// The names of a path, the first one last.

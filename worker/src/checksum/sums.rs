@@ -123,8 +123,8 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Digest>> {
     Some(known)
 }
 
-/// Results whose digests are held in memory.
-const HELD_RESULTS: usize = 64;
+/// Digests that are held in memory, in all results together, each about 200 bytes.
+const HELD_DIGESTS: usize = 60_000;
 
 /// The content digests of a worker's results: held in memory, kept with the results.
 #[derive(Debug, Clone)]
@@ -199,14 +199,16 @@ impl ContentSums {
         let kept = self.meta().content_sums(result)?;
         let sums = kept.map(|bytes| Sums::decode(&bytes)).unwrap_or_default();
         let mut held = self.held.lock();
-        if held.len() >= HELD_RESULTS {
-            // They are kept on disk: dropping any costs a read.
-            held.retain(|_, sums| Arc::strong_count(sums) > 1);
-        }
         let sums = held
             .entry(result.clone())
             .or_insert_with(|| Arc::new(Mutex::new(sums)));
-        Ok(sums.clone())
+        let sums = sums.clone();
+        let digests = |sums: &Arc<Mutex<Sums>>| sums.try_lock().map_or(0, |sums| sums.len());
+        if held.values().map(digests).sum::<usize>() > HELD_DIGESTS {
+            // They are kept on disk: dropping any costs a read.
+            held.retain(|_, sums| Arc::strong_count(sums) > 1);
+        }
+        Ok(sums)
     }
 
     fn keep(&self, result: &ResultId, sums: &mut Sums) -> Result<(), ChecksumError> {

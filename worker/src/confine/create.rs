@@ -1,7 +1,8 @@
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -31,6 +32,17 @@ impl Root {
             rustix::fs::openat(dir, name, flags, mode)
         })
         .map(File::from)
+    }
+
+    /// Makes a regular file that must not exist, for writing, as a node.
+    ///
+    /// # Units
+    /// As [`Root::create_file`].
+    ///
+    /// # Errors
+    /// As [`Root::create_file`].
+    pub fn create_node(&self, path: &Path, mode: u32) -> Result<Node, ConfineError> {
+        Ok(Node::of_file(self.create_file(path, mode)?, path))
     }
 
     /// Makes one directory; the one that holds it must exist.
@@ -142,9 +154,22 @@ impl Root {
         &self,
         action: &'static str,
         path: &Path,
-        act: impl FnOnce(&OwnedFd, &OsStr) -> Result<T, Errno>,
+        act: impl FnOnce(BorrowedFd<'_>, &OsStr) -> Result<T, Errno>,
     ) -> Result<T, ConfineError> {
+        let failed = |errno| ConfineError::system(action, path, errno);
+        if let Some(name) = own_name(path) {
+            return act(self.as_fd(), name).map_err(failed);
+        }
         let (dir, name) = self.parent(action, path)?;
-        act(&dir, name).map_err(|errno| ConfineError::system(action, path, errno))
+        act(dir.as_fd(), name).map_err(failed)
+    }
+}
+
+/// The name of an entry of the root itself: nothing has to be found first.
+fn own_name(path: &Path) -> Option<&OsStr> {
+    let mut parts = path.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) if !name.as_bytes().contains(&0) => Some(name),
+        _ => None,
     }
 }

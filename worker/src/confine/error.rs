@@ -2,6 +2,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::metadata::Owner;
+
 /// Why an operation inside a [`Root`](super::Root) did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
@@ -15,6 +17,17 @@ pub enum ConfineError {
         /// The kernel's answer.
         #[source]
         source: std::io::Error,
+    },
+    /// The owner is none that this process can name.
+    #[error(
+        "cannot change the owner of {path:?} to {}:{}: this user namespace has no such id; a range in /etc/subuid and \
+         /etc/subgid gives the user more", owner.uid, owner.gid
+    )]
+    NoSuchOwner {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Who was to own it.
+        owner: Owner,
     },
     /// We refused before (or after) asking the kernel.
     #[error("refused to {action} {path:?}: {reason}")]
@@ -91,6 +104,7 @@ impl ConfineError {
     pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
         match self {
             Self::System { source, .. } => Some(source.kind()),
+            Self::NoSuchOwner { .. } => Some(std::io::ErrorKind::InvalidInput),
             Self::Refused { .. } => None,
         }
     }
@@ -100,6 +114,7 @@ impl ConfineError {
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Self::System { source, .. } => source.raw_os_error(),
+            Self::NoSuchOwner { .. } => Some(Errno::INVAL.raw_os_error()),
             Self::Refused { .. } => None,
         }
     }

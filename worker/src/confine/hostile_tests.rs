@@ -104,6 +104,7 @@ fn magic_links_are_not_followed() {
     drop(f);
 }
 
+// T-A22
 #[test]
 fn pipe_device_and_socket_are_not_opened_for_reading() {
     let f = fixture();
@@ -308,6 +309,7 @@ fn removal_refuses_parent_components_and_the_root() {
     f.canary_is_alive();
 }
 
+// T-A14
 #[test]
 fn removal_takes_the_link_and_not_its_target() {
     let f = fixture();
@@ -337,6 +339,7 @@ fn removal_of_a_very_deep_tree_needs_few_descriptors() {
     );
 }
 
+// T-A27
 #[test]
 fn owner_mode_times_and_xattrs_act_on_the_object_itself() {
     let f = fixture();

@@ -142,6 +142,12 @@ impl Metadata {
         self.kind == Kind::File
     }
 
+    /// True for what stands for a deleted name in a layer: a character device 0:0.
+    #[must_use]
+    pub fn is_whiteout(&self) -> bool {
+        self.kind == Kind::CharDevice && self.special_device == 0
+    }
+
     /// True for a symbolic link.
     #[must_use]
     pub fn is_symlink(&self) -> bool {

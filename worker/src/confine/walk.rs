@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::error::ConfineError;
-use super::metadata::Metadata;
+use super::metadata::{Kind, Metadata};
 use super::node::Node;
 use super::resolve::Last;
 use super::root::Root;
@@ -53,6 +53,33 @@ impl Root {
             }
         }
         Ok(entries)
+    }
+
+    /// The names in the directory at `path` and what they are, which most file systems tell with the names.
+    ///
+    /// # Shape
+    /// As [`Root::read_dir`]'s.
+    ///
+    /// # Errors
+    /// As [`Root::read_dir`]'s.
+    pub fn kinds(&self, path: &Path) -> Result<Vec<(OsString, Kind)>, ConfineError> {
+        let dir = self.resolve(path, Last::Follow)?.open_dir()?;
+        let fail = |errno| ConfineError::system("list", path, errno);
+        let mut named = Vec::new();
+        for (name, kind) in sorted_entries(dir.as_fd()).map_err(fail)? {
+            if let Some(kind) = kind {
+                named.push((name, kind));
+                continue;
+            }
+            match open_entry(&dir, &name) {
+                Err(Errno::NOENT) => {}
+                fd => {
+                    let metadata = Node::new(fd.map_err(fail)?, path).metadata()?;
+                    named.push((name, metadata.kind));
+                }
+            }
+        }
+        Ok(named)
     }
 
     /// Visits all that is below the directory at `path`, each directory before its content.
@@ -120,17 +147,24 @@ fn open_entry(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
 
 /// The names in an open directory, ordered by their bytes.
 pub(super) fn sorted_names(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
+    let entries = sorted_entries(dir)?;
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names in an open directory, ordered by their bytes, and what they are where the file system tells.
+fn sorted_entries(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, Option<Kind>)>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
     let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
+            let kind = Kind::from_file_type(entry.file_type());
+            found.push((OsStr::from_bytes(name).to_owned(), kind));
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(found)
 }

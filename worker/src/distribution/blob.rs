@@ -66,6 +66,33 @@ impl Repository {
         Err(last.expect("a repository has at least one endpoint"))
     }
 
+    /// The bytes of a blob as one of the hosts has them, counted from 0: not verified, and over when they break off.
+    /// `None` when there is no such host.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) async fn open_blob(
+        &self,
+        host: usize,
+        digest: &Digest,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, DistributionError>>>, DistributionError>
+    {
+        let Some(endpoint) = self.endpoints.get(host) else {
+            return Ok(None);
+        };
+        let mut reading = Reading {
+            repository: self,
+            endpoint,
+            digest,
+            size: 0,
+            at: 0,
+            failed: 0,
+            failures: 0,
+            chunks: None,
+        };
+        reading.open().await.map(Some)
+    }
+
     /// The bytes of a blob, whatever breaks on the way.
     fn chunks<'a>(
         &'a self,

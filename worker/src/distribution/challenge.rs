@@ -2,7 +2,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// What a registry asks for in an answer of 401 (RFC 9110, section 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Challenge {
+pub(crate) struct Challenge {
     /// The scheme's name in lower case.
     pub(super) scheme: String,
     /// Parameters in the order given, names in lower case.
@@ -20,7 +20,7 @@ impl Challenge {
 }
 
 /// All challenges of an answer. What cannot be read is left out.
-pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+pub(crate) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers
         .get_all(WWW_AUTHENTICATE)
         .iter()

@@ -4,8 +4,9 @@ use parking_lot::Mutex;
 use reqwest::{Client, Url};
 
 use super::{
-    DistributionConfig, DistributionError, Keychain,
+    DistributionConfig, DistributionError, Keychain, RetryPolicy,
     auth::Authorizer,
+    bought::BoughtTokens,
     endpoint::{Host, outside_client},
     transport::Line,
 };
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     outside: Client,
     hosts: Mutex<HashMap<(String, bool), Arc<Host>>>,
     authorizers: Mutex<HashMap<(String, String, bool), Arc<Authorizer>>>,
+    bought: Arc<BoughtTokens>,
 }
 
 /// What will be done in a repository, which decides what tokens are asked for.
@@ -94,8 +96,14 @@ impl Distribution {
                 outside: outside_client()?,
                 hosts: Mutex::default(),
                 authorizers: Mutex::default(),
+                bought: Arc::default(),
             }),
         })
+    }
+
+    /// How requests are tried again.
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.shared.config.retry
     }
 
     /// A repository, for reading or writing.
@@ -190,7 +198,8 @@ impl Distribution {
                 known.clear();
             }
             let key = (keychain.identity(), host.to_owned(), insecure);
-            let new = || Arc::new(Authorizer::new(Arc::clone(keychain)));
+            let bought = &self.shared.bought;
+            let new = || Arc::new(Authorizer::new(Arc::clone(keychain), Arc::clone(bought)));
             Arc::clone(known.entry(key).or_insert_with(new))
         };
         Ok(Endpoint {

@@ -17,7 +17,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may be silent in the middle of an answer.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How we name ourselves to servers.
-pub(crate) const USER_AGENT: &str = concat!("cooper/", env!("CARGO_PKG_VERSION"));
+///
+/// Servers that treat build engines in a way of their own know BuildKit's name: it stands behind ours, with the version
+/// whose ways we have.
+pub(crate) const USER_AGENT: &str =
+    concat!("cooper/", env!("CARGO_PKG_VERSION"), " buildkit/v0.31.0");
 
 /// One host that answers registry requests, with its connections and places.
 #[derive(Debug)]

@@ -167,7 +167,7 @@ impl From<DistributionError> for Failure {
 }
 
 /// An address as it may be shown: without user info, query and fragment.
-pub(super) fn redact(url: &Url) -> String {
+pub(crate) fn redact(url: &Url) -> String {
     let mut shown = format!("{}://", url.scheme());
     shown.push_str(url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
@@ -183,7 +183,7 @@ pub(super) const SHOWN_BODY_BYTES: usize = 4096;
 
 /// What an error answer says, on one line: the messages of the specification's error
 /// document if it is one, else the text.
-pub(super) fn body_text(bytes: &[u8]) -> String {
+pub(crate) fn body_text(bytes: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Document {
         errors: Vec<Entry>,

@@ -15,6 +15,7 @@
 
 mod auth;
 mod blob;
+mod bought;
 mod challenge;
 mod client;
 mod config;
@@ -29,12 +30,15 @@ mod transport;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use auth::{Anonymous, Keychain, SessionKeychain};
+pub use auth::{Anonymous, Authority, Keychain, SessionKeychain};
+pub(crate) use challenge::challenges;
 pub use client::{Access, Distribution, Repository, RepositoryName};
 pub use config::{DistributionConfig, KeyPair, RegistryConfig};
 pub(crate) use endpoint::USER_AGENT;
 pub use error::DistributionError;
+pub(crate) use error::{body_text, redact};
 pub use manifest::FetchedManifest;
 pub use push::{BlobFile, Pushed};
 pub use retry::RetryPolicy;
-pub(crate) use transport::reasons;
+pub(crate) use retry::{asked_pause, is_passing};
+pub(crate) use transport::{reasons, unresolved};

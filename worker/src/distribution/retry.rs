@@ -34,7 +34,7 @@ impl RetryPolicy {
     ///
     /// Half of it is random, so that many clients that failed together do not come back
     /// together.
-    pub(super) fn pause(&self, failed: u32, asked: Option<Duration>) -> Option<Duration> {
+    pub(crate) fn pause(&self, failed: u32, asked: Option<Duration>) -> Option<Duration> {
         if failed >= self.attempts {
             return None;
         }
@@ -51,12 +51,12 @@ impl RetryPolicy {
 }
 
 /// Whether a status says that the same request may succeed a little later.
-pub(super) fn is_passing(status: StatusCode) -> bool {
+pub(crate) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// The pause that a registry asked for, in seconds or as a date.
-pub(super) fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

@@ -18,12 +18,15 @@ use super::{
 /// The most bytes of a token service's answer that are read.
 const ANSWER_BYTES: usize = 1 << 20;
 /// How long a token lives when the service does not say (distribution's token spec).
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+pub(super) const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// How long before its end a token is not used any more.
-const MARGIN: Duration = Duration::from_secs(10);
+pub(super) const MARGIN: Duration = Duration::from_secs(10);
+/// The longest that a token is taken to live.
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 const CLIENT_ID: &str = "cooper";
 
 /// A bearer token as it is sent.
+#[derive(Clone)]
 pub(super) struct Token {
     pub(super) header: HeaderValue,
     pub(super) expires: Instant,
@@ -151,15 +154,22 @@ async fn read(call: &Call, mut response: reqwest::Response) -> Result<Token, Dis
     if text.is_empty() {
         return Err(unreadable(call, "the answer has no token"));
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {text}"))
-        .map_err(|_| unreadable(call, "the token has characters that cannot be sent"))?;
-    header.set_sensitive(true);
+    let header = header(&text)
+        .ok_or_else(|| unreadable(call, "the token has characters that cannot be sent"))?;
     let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
-    let life = life.clamp(DEFAULT_LIFE, Duration::from_secs(24 * 3600));
+    let life = life.clamp(DEFAULT_LIFE, LONGEST_LIFE);
     Ok(Token {
         header,
         expires: Instant::now() + life.saturating_sub(MARGIN),
     })
+}
+
+/// The value of an `Authorization` header; `None` for an empty token or one that cannot be sent.
+pub(super) fn header(token: &str) -> Option<HeaderValue> {
+    let value = HeaderValue::try_from(format!("Bearer {token}")).ok();
+    let mut value = value.filter(|_| !token.is_empty())?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn unreadable(call: &Call, reason: &str) -> DistributionError {

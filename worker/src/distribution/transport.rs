@@ -254,7 +254,7 @@ fn own_file(call: &Call, error: &std::io::Error) -> DistributionError {
 
 /// An error of the HTTP client in our words.
 pub(super) fn transport(call: &Call, error: &reqwest::Error) -> DistributionError {
-    let reason = reasons(error);
+    let reason = unresolved(&call.url, reasons(error));
     // A wrong certificate stays wrong, and so does a host that does not exist.
     let permanent = ["certificate", "dns error", "InvalidContentType"]
         .iter()
@@ -264,6 +264,18 @@ pub(super) fn transport(call: &Call, error: &reqwest::Error) -> DistributionErro
         url: redact(&call.url),
         retryable: !permanent && !error.is_builder(),
         reason,
+    }
+}
+
+/// Says of a host that does not exist what clients of Go programs look for.
+pub(crate) fn unresolved(url: &Url, reason: String) -> String {
+    let signs = ["Name or service not known", "No address associated"];
+    match url.host_str() {
+        Some(host) if signs.iter().any(|sign| reason.contains(sign)) => {
+            let before = reason.split("dns error").next().unwrap_or_default();
+            format!("{before}dns error: dial tcp: lookup {host}: no such host")
+        }
+        _ => reason,
     }
 }
 
@@ -298,4 +310,29 @@ pub(crate) fn reasons(error: &reqwest::Error) -> String {
 /// Whether an answer's status says to try again, for readers that retry on their own.
 pub(super) fn passing(status: StatusCode) -> bool {
     is_passing(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_does_not_exist_is_told_of_as_go_does() {
+        let url = Url::parse("https://no-such-host:5000/v2/").unwrap();
+        let glibc = "client error (Connect): dns error: failed to lookup address information: Name or service not known";
+        let told = unresolved(&url, glibc.to_owned());
+        assert!(
+            told.contains("dial tcp: lookup no-such-host: no such host"),
+            "{told}"
+        );
+        let error = DistributionError::Transport {
+            method: "GET".to_owned(),
+            url: redact(&url),
+            reason: told,
+            retryable: false,
+        };
+        assert!(is_unreachable(&error));
+        let other = "client error (Connect): connection refused";
+        assert_eq!(unresolved(&url, other.to_owned()), other);
+    }
 }

@@ -13,16 +13,18 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::config::{Config, ConfigMount};
 use super::device_rules::kernel_rules;
+use super::other_runtime::OtherRuntime;
 use super::permissions::Permissions;
 use super::program::{Streams, receiver};
 use super::protocol::{
-    FailureCause, HELPER_NAME, Launch, LaunchInput, LaunchSource, Report, in_memory, read_value,
-    send_launch,
+    BirthGroup, FailureCause, HELPER_NAME, Launch, LaunchInput, LaunchSource, OtherLaunch, Report,
+    in_memory, read_value, send_launch,
 };
-use super::seccomp::Filter;
+use super::seccomp::{Filter, profile};
 use super::streams::CHUNK;
 use crate::cgroup::StepCgroup;
 use crate::mount::{DetachedMount, MountError};
+use crate::userns::Identity;
 
 /// The program that helpers are started from: our own, which calls
 /// [`runner_main_if_asked`](super::runner_main_if_asked) first.
@@ -32,6 +34,7 @@ use crate::mount::{DetachedMount, MountError};
 #[derive(Debug)]
 pub struct RunnerProgram {
     view: DetachedMount,
+    other: Option<OtherRuntime>,
 }
 
 impl RunnerProgram {
@@ -40,7 +43,24 @@ impl RunnerProgram {
     /// # Errors
     /// Without the right to mount.
     pub fn this_executable() -> Result<Self, MountError> {
-        Self::at(Path::new("/proc/self/exe"))
+        let own = Path::new("/proc/self/exe");
+        let entered = Self::at(own);
+        if entered.is_ok() || !Identity::of_this_process().is_mapped() {
+            return entered;
+        }
+        // A process that has changed its mounts still runs from the former ones, which cannot be bound. Its path may
+        // lead elsewhere by now.
+        let fail = |error: io::Error| MountError::new(own.display().to_string(), "find", error);
+        let program = Self::at(&std::fs::read_link(own).map_err(fail)?)?;
+        let (found, running) = (
+            rustix::fs::fstat(&program.view).map_err(|errno| fail(errno.into()))?,
+            rustix::fs::stat(own).map_err(|errno| fail(errno.into()))?,
+        );
+        if (found.st_dev, found.st_ino) != (running.st_dev, running.st_ino) {
+            let replaced = io::Error::other("the program was replaced while it runs");
+            return Err(fail(replaced));
+        }
+        Ok(program)
     }
 
     /// Another program that answers to the same call.
@@ -50,11 +70,55 @@ impl RunnerProgram {
     pub fn at(path: &Path) -> Result<Self, MountError> {
         let view = DetachedMount::bind_path(path)?;
         view.set_read_only()?;
-        Ok(Self { view })
+        Ok(Self { view, other: None })
     }
 
-    pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.view.as_fd().as_raw_fd()))
+    /// The same, but that another runtime sets the containers up.
+    #[must_use]
+    pub fn with_runtime(mut self, other: OtherRuntime) -> Self {
+        self.other = Some(other);
+        self
+    }
+
+    /// Whether another runtime sets the containers up.
+    #[must_use]
+    pub fn has_other_runtime(&self) -> bool {
+        self.other.is_some()
+    }
+
+    pub(super) fn start(&self) -> RunnerStart {
+        RunnerStart {
+            path: PathBuf::from(format!("/proc/self/fd/{}", self.view.as_fd().as_raw_fd())),
+            other: self.other.clone(),
+        }
+    }
+}
+
+/// What a helper is started with. The path is good for as long as its [`RunnerProgram`] is there.
+pub(super) struct RunnerStart {
+    pub(super) path: PathBuf,
+    other: Option<OtherRuntime>,
+}
+
+impl RunnerStart {
+    /// What another runtime needs, if one is used.
+    pub(super) fn other_launch(
+        &self,
+        cgroup: &StepCgroup,
+        is_filtered: bool,
+    ) -> io::Result<Option<OtherLaunch>> {
+        let Some(other) = &self.other else {
+            return Ok(None);
+        };
+        let cgroups_path = cgroup.place().ok_or_else(|| {
+            io::Error::other("a container of another runtime needs a control group of its own")
+        })?;
+        Ok(Some(OtherLaunch {
+            program: other.program().to_owned(),
+            folder: other.folder().to_owned(),
+            cgroups_path,
+            seccomp: is_filtered.then(profile),
+        }))
     }
 }
 
@@ -172,8 +236,8 @@ impl Container {
     ) -> Result<ExitStatus, RunError> {
         self.permissions.check(&self)?;
         let cgroup = Arc::clone(&self.cgroup);
-        let path = program.path();
-        let started = tokio::task::spawn_blocking(move || self.start(&path, None));
+        let runner = program.start();
+        let started = tokio::task::spawn_blocking(move || self.start(&runner, None));
         let Helper {
             mut process,
             socket,
@@ -223,11 +287,14 @@ impl Container {
     /// to.
     pub(super) fn start(
         mut self,
-        program: &Path,
+        runner: &RunnerStart,
         streams: Option<&Streams>,
     ) -> Result<Helper, io::Error> {
-        let guards_devices_by_mounts = !self.restrict_devices();
+        let other = runner.other_launch(&self.cgroup, self.filter.is_some())?;
+        // Another runtime joins the groups itself, and keeps the container from devices by them.
+        let guards_devices_by_mounts = other.is_none() && !self.restrict_devices();
         let sources = self.take_sources();
+        let birthplace = self.cgroup.birthplace();
         let filter = self
             .filter
             .map(|filter| in_memory(&filter.to_bytes()))
@@ -237,6 +304,16 @@ impl Container {
             fds.push(fd);
             fds.len() - 1
         };
+        let cgroup_fds: Vec<usize> = match other {
+            None => self.cgroup.join_files().map(&mut send).collect(),
+            Some(_) => Vec::new(),
+        };
+        let birth_group = birthplace.as_ref().and_then(|(at, directory)| {
+            Some(BirthGroup {
+                processes_fd: *cgroup_fds.get(*at)?,
+                directory_fd: send(directory.as_fd()),
+            })
+        });
         let mut launch = Launch {
             root_fd: 0,
             filter_fd: filter.as_ref().map(|filter| send(filter.as_fd())),
@@ -245,9 +322,11 @@ impl Container {
                 .iter()
                 .map(|stage| send(stage.as_fd()))
                 .collect(),
-            cgroup_fds: self.cgroup.join_files().map(&mut send).collect(),
+            cgroup_fds,
+            birth_group,
             network_fd: self.network.as_ref().map(|network| send(network.as_fd())),
             guards_devices_by_mounts,
+            shares_processes: self.permissions.outer_processes,
             sources: sources
                 .iter()
                 .map(|source| match source {
@@ -259,11 +338,12 @@ impl Container {
             input: LaunchInput::Nothing,
             joins_fd: None,
             announces: false,
+            other,
         };
         if let Some(streams) = streams {
             streams.put(&mut launch, &mut fds);
         }
-        let helper = spawn(program)?;
+        let helper = spawn(&runner.path)?;
         send_launch(&helper.socket, &launch, &fds)?;
         Ok(helper)
     }

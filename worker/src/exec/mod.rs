@@ -5,6 +5,9 @@
 //! travel as descriptors over a socket, so that no path is looked up twice and nothing is ever mounted where the rest of
 //! the machine could see it.
 //!
+//! Another runtime (`runc`) can do the same from the same configuration: the helper prepares what it needs where nobody else
+//! sees it, and starts it ([`OtherRuntime`]).
+//!
 //! # Life
 //! The program is the first process of its PID namespace: when it ends, the kernel ends all others. It dies with the
 //! helper (parent death signal); the helper kills it and ends when its socket to the engine closes. So nothing outlives
@@ -14,6 +17,7 @@ mod config;
 mod container;
 mod device_rules;
 mod network_files;
+mod other_runtime;
 mod permissions;
 mod program;
 mod program_path;
@@ -32,6 +36,7 @@ pub use container::{
     Container, ContainerMount, ExitStatus, Output, RunError, RunnerProgram, Source,
 };
 pub use network_files::{ExtraHost, hosts_file, resolver_file};
+pub use other_runtime::{OldRuntime, OtherRuntime, RuntimeError};
 pub use permissions::Permissions;
 pub use program::{Control, End, Joining, Program, Reads};
 pub use runner::runner_main_if_asked;

@@ -14,6 +14,8 @@ pub struct Permissions {
     pub host_network: bool,
     /// Devices of the machine.
     pub devices: bool,
+    /// The sight of processes outside, where the kernel lets it see none of its own.
+    pub outer_processes: bool,
 }
 
 impl Permissions {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use rustix::termios::Winsize;
 use tokio::io::Interest;
@@ -16,11 +17,12 @@ use super::config::Config;
 use super::container::{Container, ExitStatus, Helper, RunError, RunnerProgram, outcome, spawn};
 use super::permissions::Permissions;
 use super::protocol::{
-    Launch, LaunchInput, Report, STARTED, in_memory, read_value, receive_fd, send_launch,
+    Launch, LaunchInput, Report, STARTED, in_memory, read_value, receive_fds, send_launch,
 };
 use super::seccomp::Filter;
 use super::streams::{Input, Output, Terminal};
 use crate::cgroup::StepCgroup;
+use crate::sys::watched;
 
 /// What a program reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,6 +55,8 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Control {
     process: OwnedFd,
+    /// What ends when nothing is left of the container, where that is not the first program.
+    whole: Option<OwnedFd>,
     terminal: Option<Terminal>,
     /// The helper kills the program when this is closed.
     keep_alive: Mutex<Option<OwnedWriteHalf>>,
@@ -90,10 +94,10 @@ impl Container {
     pub async fn open(self, runner: &RunnerProgram, reads: Reads) -> Result<Program, RunError> {
         self.permissions.check(&self)?;
         let (cgroup, permissions) = (Arc::clone(&self.cgroup), self.permissions);
-        let path = runner.path();
+        let runner = runner.start();
         let start = move || -> io::Result<Starting> {
             let streams = Streams::new(reads)?;
-            let helper = self.start(&path, Some(&streams))?;
+            let helper = self.start(&runner, Some(&streams))?;
             Ok(Starting {
                 helper,
                 input: streams.input,
@@ -120,8 +124,8 @@ impl Control {
     ) -> Result<Program, RunError> {
         self.permissions.check_joining(&joining)?;
         let (cgroup, groups) = (Arc::clone(&self.cgroup), Arc::clone(&self.cgroup));
-        let path = runner.path();
-        let process = self.process.try_clone()?;
+        let runner = runner.start();
+        let process = self.whole.as_ref().unwrap_or(&self.process).try_clone()?;
         let start = move || -> io::Result<Starting> {
             let streams = Streams::new(reads)?;
             let filter = joining.filter.map(|it| in_memory(&it.to_bytes()));
@@ -130,22 +134,28 @@ impl Control {
             fds.extend(filter.as_ref().map(AsFd::as_fd));
             let filter_fd = filter.as_ref().map(|_| 1);
             let first_group = fds.len();
-            fds.extend(groups.join_files());
+            let other = runner.other_launch(&groups, joining.filter.is_some())?;
+            if other.is_none() {
+                fds.extend(groups.join_files());
+            }
             let mut launch = Launch {
                 config: joining.config,
                 filter_fd,
                 cgroup_fds: (first_group..fds.len()).collect(),
+                birth_group: None,
                 network_fd: None,
                 guards_devices_by_mounts: false,
+                shares_processes: false,
                 root_fd: 0,
                 stage_fds: Vec::new(),
                 sources: Vec::new(),
                 input: LaunchInput::Nothing,
                 joins_fd: Some(0),
                 announces: true,
+                other,
             };
             streams.put(&mut launch, &mut fds);
-            let helper = spawn(&path)?;
+            let helper = spawn(&runner.path)?;
             send_launch(&helper.socket, &launch, &fds)?;
             Ok(Starting {
                 helper,
@@ -187,6 +197,24 @@ impl Control {
             ws_ypixel: 0,
         };
         Ok(rustix::termios::tcsetwinsize(terminal.as_fd(), size)?)
+    }
+
+    /// Whether the program has not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let mut ended = [PollFd::new(&self.process, PollFlags::IN)];
+        let looked = rustix::event::poll(&mut ended, Some(&Timespec::default()));
+        looked.is_ok() && ended[0].revents().is_empty()
+    }
+
+    /// Waits for the program to end, whoever else waits for it. With the first program of a container, all of it is gone
+    /// then: the kernel tells of its end when nothing else is left in its PID namespace.
+    pub async fn wait_until_gone(&self) {
+        let whole = self.whole.as_ref().unwrap_or(&self.process);
+        let ended = async { watched(whole.try_clone()?)?.readable().await.map(drop) };
+        if let Err(error) = ended.await {
+            tracing::warn!(%error, "a program that was killed cannot be waited for");
+        }
     }
 
     /// Kills the program, and with the first one of a container all of it.
@@ -283,11 +311,11 @@ impl Starting {
         socket.set_nonblocking(true)?;
         let socket = tokio::net::UnixStream::from_std(socket)?;
         let first = socket
-            .async_io(Interest::READABLE, || receive_fd(&socket))
+            .async_io(Interest::READABLE, || receive_fds(&socket))
             .await?;
         let (mut report, keep_alive) = socket.into_split();
-        let handle = match first {
-            Some((STARTED, Some(handle))) => handle,
+        let mut handles = match first {
+            Some((STARTED, handles)) if !handles.is_empty() => handles.into_iter(),
             first => {
                 use tokio::io::AsyncReadExt;
                 let mut json: Vec<u8> = first.map(|(byte, _)| byte).into_iter().collect();
@@ -313,8 +341,11 @@ impl Starting {
                 Some(Output::Pipe(stderr)),
             ),
         };
+        let process_handle = handles.next();
         let control = Arc::new(Control {
-            process: handle,
+            process: process_handle
+                .ok_or_else(|| io::Error::other("no program was handed over"))?,
+            whole: handles.next(),
             terminal,
             keep_alive: Mutex::new(Some(keep_alive)),
             cgroup,
@@ -337,7 +368,7 @@ impl Starting {
 /// The terminal that a program took before it began.
 fn terminal(from: &UnixStream) -> io::Result<Terminal> {
     from.set_nonblocking(true)?;
-    let received = receive_fd(from)?.and_then(|(_, fd)| fd);
+    let received = receive_fds(from)?.and_then(|(_, mut fds)| fds.pop());
     Terminal::new(received.ok_or_else(|| io::Error::other("no terminal was handed over"))?)
 }
 

@@ -3,6 +3,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -28,10 +29,16 @@ pub(super) struct Launch {
     pub(super) stage_fds: Vec<usize>,
     /// Files of control groups that the container joins by writing to them.
     pub(super) cgroup_fds: Vec<usize>,
+    /// The one of them that the container can be born in.
+    #[serde(default)]
+    pub(super) birth_group: Option<BirthGroup>,
     /// The network namespace that the container joins.
     pub(super) network_fd: Option<usize>,
     /// Whether mounts must keep the container from the machine's devices, because no control group does.
     pub(super) guards_devices_by_mounts: bool,
+    /// Whether the processes outside may be shown to the container where it can have no `/proc` of its own.
+    #[serde(default)]
+    pub(super) shares_processes: bool,
     /// What is mounted, for each `bind` of the configuration in its order.
     pub(super) sources: Vec<LaunchSource>,
     /// What the program reads.
@@ -44,6 +51,30 @@ pub(super) struct Launch {
     /// Whether the helper is to say when the program runs, and hand over its process.
     #[serde(default)]
     pub(super) announces: bool,
+    /// Another runtime that sets the container up. Then `joins_fd` is the process that it works in.
+    #[serde(default)]
+    pub(super) other: Option<OtherLaunch>,
+}
+
+/// A control group of version 2.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct BirthGroup {
+    pub(super) directory_fd: usize,
+    /// The file that a process joins by.
+    pub(super) processes_fd: usize,
+}
+
+/// What another runtime needs beside the configuration.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OtherLaunch {
+    /// Its program.
+    pub(super) program: PathBuf,
+    /// An empty folder in which each container sees a file system of its own.
+    pub(super) folder: PathBuf,
+    /// The container's control group, from the root of every hierarchy.
+    pub(super) cgroups_path: PathBuf,
+    /// The filter of system calls (`linux.seccomp`).
+    pub(super) seccomp: Option<serde_json::Value>,
 }
 
 /// What the program's standard input is.
@@ -59,7 +90,8 @@ pub(super) enum LaunchInput {
     Terminal(usize),
 }
 
-/// The byte with which a helper hands over the process that it has started. A report begins with another one.
+/// The byte with which a helper hands over the process that it has started, and then the one that ends when nothing is left
+/// of the container, if that is another one. A report begins with another byte.
 pub(super) const STARTED: u8 = b's';
 
 /// Where the content of a `bind` comes from.
@@ -172,9 +204,12 @@ pub(super) fn receive_launch(socket: &UnixStream) -> io::Result<(Launch, Vec<Own
     Ok((serde_json::from_slice(&json)?, fds))
 }
 
+/// Most descriptors that come with one byte.
+const FDS_AT_ONCE: usize = 2;
+
 /// Sends a byte and some descriptors.
 pub(super) fn send_fds(socket: impl AsFd, byte: u8, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_AT_ONCE))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(fds));
     let parts = [IoSlice::new(std::slice::from_ref(&byte))];
@@ -182,9 +217,9 @@ pub(super) fn send_fds(socket: impl AsFd, byte: u8, fds: &[BorrowedFd<'_>]) -> i
     Ok(())
 }
 
-/// Receives one byte and the descriptor that came with it, if one did; `None` at the end of the stream.
-pub(super) fn receive_fd(socket: impl AsFd) -> io::Result<Option<(u8, Option<OwnedFd>)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Receives one byte and the descriptors that came with it; `None` at the end of the stream.
+pub(super) fn receive_fds(socket: impl AsFd) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_AT_ONCE))];
     let mut byte = [0];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut byte)];
@@ -192,10 +227,10 @@ pub(super) fn receive_fd(socket: impl AsFd) -> io::Result<Option<(u8, Option<Own
     if message.bytes == 0 {
         return Ok(None);
     }
-    let mut received = None;
+    let mut received = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            received = fds.last();
+            received.extend(fds);
         }
     }
     Ok(Some((byte[0], received)))

@@ -6,6 +6,7 @@ use super::config::{
 };
 use super::device_rules::{default_rules, insecure_devices};
 use super::runner::capabilities_of_this_process;
+use crate::userns::Identity;
 
 /// What a root inside a container may do: Docker's default set.
 pub const DEFAULT_CAPABILITIES: [&str; 14] = [
@@ -154,11 +155,21 @@ impl Template {
             },
             Security::Insecure => Linux {
                 namespaces,
-                devices: insecure_devices(&self.devices),
+                devices: insecure_devices(&self.devices)
+                    .into_iter()
+                    .filter(|device| is_to_be_had(device, &self.devices))
+                    .collect(),
                 ..Linux::default()
             },
         }
     }
+}
+
+/// In a user namespace there are only the machine's devices, and of those that nobody asked for the ones that it has.
+fn is_to_be_had(device: &Device, asked_for: &[Device]) -> bool {
+    !Identity::of_this_process().is_mapped()
+        || asked_for.contains(device)
+        || device.path.symlink_metadata().is_ok()
 }
 
 fn namespaces(network: Network, unified_cgroups: bool) -> Vec<Namespace> {

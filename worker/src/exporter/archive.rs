@@ -77,6 +77,7 @@ impl Progress<'_> {
             current: self.current,
             total: self.total,
             completed,
+            ..Status::default()
         }));
     }
 }

@@ -22,6 +22,10 @@ pub(crate) struct ImageAttributes {
     /// `Some(None)` is an epoch that was emptied on purpose.
     pub(super) epoch: Option<Option<i64>>,
     pub(super) annotations: Annotations,
+    /// Whether manifests of statements say themselves what they are and of which image.
+    pub(super) artifact: Option<bool>,
+    /// Whether statements that want to be in an index only where there is one anyway make one.
+    pub(super) attestation_inline: Option<bool>,
     /// Attributes that belong to one exporter alone.
     pub(super) rest: BTreeMap<String, String>,
     /// Attributes that nobody here knows: metadata of the result, which they replace.
@@ -47,7 +51,7 @@ impl ImageAttributes {
                 read.one(key, value)?;
             }
         }
-        read.check();
+        read.check()?;
         Ok(read)
     }
 
@@ -74,8 +78,8 @@ impl ImageAttributes {
                 self.compression_level = Some(i32::try_from(level).unwrap_or(i32::MAX));
             }
             "rewrite-timestamp" => self.rewrite_timestamp = flag_or_true(key, value)?,
-            // They say how attestations are attached, and without attestations nothing.
-            "oci-artifact" | "attestation-inline" => drop(flag(key, value)?),
+            "oci-artifact" => self.artifact = Some(flag(key, value)?),
+            "attestation-inline" => self.attestation_inline = Some(flag(key, value)?),
             key => {
                 let value = Bytes::copy_from_slice(value.as_bytes());
                 self.metadata.insert(key.to_owned(), value);
@@ -84,7 +88,7 @@ impl ImageAttributes {
         Ok(())
     }
 
-    fn check(&mut self) {
+    fn check(&mut self) -> Result<(), Failure> {
         // As BuildKit, a level that the compression does not have is the nearest that it has.
         let levels = match self.compression {
             Compression::Zstd => 1..=22,
@@ -92,6 +96,18 @@ impl ImageAttributes {
         };
         let level = self.compression_level;
         self.compression_level = level.map(|level| level.clamp(*levels.start(), *levels.end()));
+        if self.artifact == Some(true) && self.oci_types == Some(false) {
+            return Err(invalid(
+                "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether manifests of statements say themselves what they are: they do unless told otherwise, or where they
+    /// cannot.
+    pub(super) fn writes_artifacts(&self) -> bool {
+        self.artifact.unwrap_or(true) && self.uses_oci_types()
     }
 
     /// Whether documents and layers get the media types of OCI.

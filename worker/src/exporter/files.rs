@@ -4,10 +4,11 @@ use std::sync::Arc;
 use cooper_core::model::{Failure, FailureKind, SessionId};
 use cooper_core::ports::{DirFilter, ExportRequest, ExportTarget, ExportTargetRequest, Sessions};
 
+use super::attestation::{StatementFiles, add_statements};
 use super::attributes::{flag, seconds};
 use super::platforms;
 use crate::confine::Kind;
-use crate::fsync::{SyncError, Tree, mode};
+use crate::fsync::{Added, SyncError, Tree, WithAdded, mode};
 use crate::snapshot::{SnapshotError, Snapshots, View};
 
 /// What the exporters of plain files are told (parity sheet C2, `local` and `tar`).
@@ -19,6 +20,8 @@ pub(super) struct FilesAttributes {
     pub(super) delete: bool,
     /// The time that everything was modified, in seconds since 1970. `Some(None)` is one that was emptied on purpose.
     pub(super) epoch: Option<Option<i64>>,
+    /// What the names of statements' files begin with.
+    pub(super) attestation_prefix: String,
 }
 
 impl FilesAttributes {
@@ -33,6 +36,7 @@ impl FilesAttributes {
             platform_split: None,
             delete: false,
             epoch: None,
+            attestation_prefix: String::new(),
         };
         for (key, value) in attributes {
             match (key.as_str(), value.as_str()) {
@@ -43,6 +47,7 @@ impl FilesAttributes {
                     })?;
                     parsed.platform_split = Some(split);
                 }
+                ("attestation-prefix", _) => value.clone_into(&mut parsed.attestation_prefix),
                 ("mode", "copy" | "") => parsed.delete = false,
                 ("mode", "delete") => parsed.delete = true,
                 ("mode", _) => return Err(invalid(key, value, "copy or delete is expected")),
@@ -72,9 +77,26 @@ pub(super) struct Part {
     view: Option<View>,
     /// The time that everything was modified, in nanoseconds since 1970.
     pub(super) mod_time: Option<i64>,
+    /// Statements about them.
+    added: Vec<Added>,
 }
 
 impl Part {
+    /// The same with files that the result does not have.
+    pub(super) fn with_added(self, added: Vec<Added>) -> Self {
+        Self { added, ..self }
+    }
+
+    /// The files that the result does not have.
+    pub(super) fn added(&self) -> &[Added] {
+        &self.added
+    }
+
+    /// All files, to send.
+    pub(super) fn entries(&self) -> Result<WithAdded, Failure> {
+        Ok(WithAdded::new(self.tree()?, self.added.clone()))
+    }
+
     /// The files, to walk; `None` for an empty file system.
     pub(super) fn tree(&self) -> Result<Option<Tree>, Failure> {
         let Some(view) = &self.view else {
@@ -94,7 +116,7 @@ impl Part {
 ///
 /// # Errors
 /// `InvalidInput` for platforms that do not fit the parts, or whose files would be one another's.
-pub(super) fn open_parts(
+fn open_parts(
     snapshots: &Snapshots,
     request: &ExportRequest,
     attributes: &FilesAttributes,
@@ -131,6 +153,7 @@ pub(super) fn open_parts(
             id: platform.id.clone(),
             directory,
             view: view.map_err(|error: SnapshotError| infrastructure(&error))?,
+            added: Vec::new(),
             mod_time: epoch.map(|seconds| seconds.saturating_mul(1_000_000_000)),
         });
     }
@@ -138,6 +161,36 @@ pub(super) fn open_parts(
         refuse_overlap(&parts)?;
     }
     Ok(parts)
+}
+
+/// Opens the views of all parts and makes files of what is said of them.
+///
+/// # Errors
+/// As [`open_parts`] and [`add_statements`].
+pub(super) async fn open_with_statements(
+    snapshots: &Snapshots,
+    request: ExportRequest,
+    attributes: FilesAttributes,
+) -> Result<Vec<Part>, Failure> {
+    const SECOND: i64 = 1_000_000_000;
+    let statements = request.attestations.clone();
+    let now = i64::try_from(request.now_ns).unwrap_or(i64::MAX);
+    let is_map = request.parts.iter().any(|part| part.platform.is_some());
+    let prefix = attributes.attestation_prefix.clone();
+    let opened = snapshots.clone();
+    let parts = blocking(move || open_parts(&opened, &request, &attributes)).await?;
+    let mut whole = Vec::with_capacity(parts.len());
+    for part in parts {
+        let id = part.id.clone();
+        let said = statements.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let how = StatementFiles {
+            prefix: &prefix,
+            platform: (is_map && part.directory.is_none()).then_some(id.as_str()),
+            mod_time: part.mod_time.unwrap_or(now / SECOND * SECOND),
+        };
+        whole.push(add_statements(snapshots, part, said, how).await?);
+    }
+    Ok(whole)
 }
 
 /// Platforms whose files share a directory must not have the same ones.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cooper_core::model::{Failure, FailureKind, OpEvent, ResultId, SessionId};
+use cooper_core::model::{
+    Attestation, AttestationKind, Failure, FailureKind, OpEvent, ResultId, SessionId,
+};
 use cooper_core::ports::{
     ChunkSink, Credentials, DirFilter, EventSink, ExportPart, ExportRequest, ExportTarget,
-    ExportTargetRequest, Exporter, LocalDir, Session, Sessions,
+    ExportTargetRequest, Exporter, LocalDir, Predicate, Session, Sessions, StatementSource,
 };
 use parking_lot::Mutex;
 
@@ -262,6 +264,7 @@ async fn mirroring_removes_the_directory_of_a_platform_that_is_gone() {
     assert!(!out.join("linux_arm64").exists());
 }
 
+// T-C22
 #[tokio::test]
 async fn link_in_the_destination_leads_nowhere_outside() {
     let fixture = fixture();
@@ -315,6 +318,87 @@ async fn archive_has_every_entry_as_other_programs_read_it() {
         entries,
         [of_platform("linux_amd64"), of_platform("linux_arm64")].concat()
     );
+}
+
+#[derive(Debug)]
+struct Fixed;
+
+#[async_trait]
+impl Predicate for Fixed {
+    async fn json(&self) -> Result<Bytes, Failure> {
+        Ok(Bytes::from_static(b"{\"a\":1}"))
+    }
+}
+
+fn said() -> Vec<Attestation<StatementSource>> {
+    vec![Attestation {
+        kind: AttestationKind::InToto,
+        metadata: BTreeMap::new(),
+        source: StatementSource::Engine(Arc::new(Fixed)),
+        path: "p.json".into(),
+        predicate_type: "kind".into(),
+        subjects: Vec::new(),
+    }]
+}
+
+#[tokio::test]
+async fn statements_lie_beside_the_files_that_they_are_about() {
+    let fixture = fixture();
+    let platforms = ["linux/amd64", "linux/arm64"];
+    let attributes = [("attestation-prefix", "x."), ("source-date-epoch", "7")];
+    let mut request = fixture.request(&attributes, &platforms);
+    for id in platforms {
+        request.attestations.insert(id.into(), said());
+    }
+    fixture.local(request.clone()).await.unwrap();
+    let path = fixture.client.directory.join("linux_arm64/x.p.json");
+    let statement: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(statement["predicate"], serde_json::json!({"a": 1}));
+    let subjects = statement["subject"].as_array().unwrap();
+    let names: Vec<_> = subjects.iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["dir/file", "second"]);
+    let hex = cooper_proto::Digest::sha256_of("content").hex().to_owned();
+    assert_eq!(subjects[0]["digest"], serde_json::json!({"sha256": hex}));
+    let seven = std::time::UNIX_EPOCH + std::time::Duration::from_secs(7);
+    let written = std::fs::metadata(&path).unwrap();
+    assert_eq!(written.modified().unwrap(), seven);
+    let archive = fixture.tar(request).await.unwrap();
+    let mut archive = tar::Archive::new(archive.as_slice());
+    let entries = archive.entries().unwrap();
+    let names: Vec<_> = entries
+        .map(|it| it.unwrap().path().unwrap().display().to_string())
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    assert_eq!(names, ["linux_amd64/x.p.json", "linux_arm64/x.p.json"]);
+}
+
+#[tokio::test]
+async fn statements_in_one_directory_end_in_their_platforms() {
+    let fixture = fixture();
+    let mut request = fixture.request(&[("platform-split", "false")], &["linux/amd64"]);
+    request.attestations.insert("linux/amd64".into(), said());
+    fixture.local(request).await.unwrap();
+    let out = &fixture.client.directory;
+    assert!(out.join("p.linux_amd64.json").exists());
+    let mut twice = fixture.request(&[], &[]);
+    twice.metadata = mapping(&["linux/amd64"]);
+    let both = [said(), said()].concat();
+    twice.attestations.insert("linux/amd64".into(), both);
+    let failure = fixture.local(twice).await.unwrap_err();
+    assert_eq!(failure.message, "duplicate attestation path name p.json");
+}
+
+#[tokio::test]
+async fn a_statement_does_not_take_the_place_of_a_file() {
+    let fixture = fixture();
+    let mut request = fixture.request(&[], &[]);
+    request.metadata = mapping(&["linux/amd64"]);
+    let mut said = said();
+    said[0].path = "second".into();
+    request.attestations.insert("linux/amd64".into(), said);
+    let failure = fixture.local(request).await.unwrap_err();
+    assert!(failure.message.contains("second"), "{failure}");
 }
 
 #[tokio::test]

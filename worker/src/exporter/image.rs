@@ -3,8 +3,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cooper_core::{
-    model::{Failure, FailureKind},
-    ports::{Cancelled, Events, ExportRequest, ExportResponse, Exporter, Sessions},
+    model::{Attestation, Failure, FailureKind, SessionId},
+    ports::{
+        Cancelled, Events, ExportRequest, ExportResponse, Exporter, Sessions, StatementSource,
+    },
 };
 use cooper_proto::{oci, reference::Reference};
 
@@ -87,6 +89,13 @@ impl ImageExporter {
         let mut attributes = ImageAttributes::read(&request.attributes, OWN)?;
         let own = Own::read(&attributes, self.stores_unasked)?;
         let metadata = super::image_archive::merged_metadata(request, &mut attributes)?;
+        if let ("*", Some(name)) = (attributes.name.as_str(), metadata.get("image.name")) {
+            attributes.name = String::from_utf8_lossy(name).into_owned();
+        }
+        // Whoever reads the image must find what was said of it.
+        attributes.attestation_inline.get_or_insert(true);
+        let statements = request.attestations.values().flatten();
+        ensure_statements(&self.source, statements, &request.sessions, events).await?;
         let _hold = self.images.gate().hold().await;
         let stores = own.store && !attributes.name.is_empty();
         let writer = ImageWriter {
@@ -101,11 +110,7 @@ impl ImageExporter {
             events,
         };
         let written = writer.write(request, &metadata).await?;
-        let given = match (attributes.name.as_str(), metadata.get("image.name")) {
-            ("*", Some(name)) => String::from_utf8_lossy(name).into_owned(),
-            (name, _) => name.to_owned(),
-        };
-        let (names, canonical) = own.names(&given, &written);
+        let (names, canonical) = own.names(&attributes.name, &written);
         if own.store {
             for name in split_names(&names) {
                 self.name(name, canonical, &written, request, events)?;
@@ -231,6 +236,21 @@ impl Exporter for ImageExporter {
             () = cancelled => Err(Failure::new(FailureKind::Cancelled, "the export was cancelled")),
         }
     }
+}
+
+/// Fetches what the results with statements lack, to look into them.
+pub(super) async fn ensure_statements(
+    source: &ImageSource,
+    statements: impl Iterator<Item = &Attestation<StatementSource>>,
+    sessions: &[SessionId],
+    events: &Events,
+) -> Result<(), Failure> {
+    for statement in statements {
+        if let StatementSource::Result(Some(result)) = &statement.source {
+            source.ensure(result, sessions, events).await?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn parse_name(name: &str) -> Result<Reference, Failure> {

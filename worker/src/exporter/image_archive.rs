@@ -20,7 +20,7 @@ use cooper_proto::{
 use super::{
     archive::{Content, send},
     attributes::{ImageAttributes, invalid, split_names},
-    image::{parse_name, response},
+    image::{ensure_statements, parse_name, response},
     image_history::{epoch_text, time_text},
     image_writer::{Absent, ImageWriter, WrittenImage, WrittenManifest, tell, unwritten},
 };
@@ -94,6 +94,11 @@ impl ArchiveExporter {
             ));
         }
         let metadata = merged_metadata(request, &mut attributes)?;
+        if let ("*", Some(name)) = (attributes.name.as_str(), metadata.get("image.name")) {
+            attributes.name = String::from_utf8_lossy(name).into_owned();
+        }
+        let statements = request.attestations.values().flatten();
+        ensure_statements(&self.source, statements, &request.sessions, events).await?;
         let _hold = self.images.gate().hold().await;
         let writer = ImageWriter {
             images: &self.images,
@@ -107,11 +112,7 @@ impl ArchiveExporter {
         let created = created(&written, &attributes, request.now_ns);
         let annotations = &mut written.root.annotations;
         annotations.entry(CREATED.to_owned()).or_insert(created);
-        let given = match (attributes.name.as_str(), metadata.get("image.name")) {
-            ("*", Some(name)) => String::from_utf8_lossy(name).into_owned(),
-            (name, _) => name.to_owned(),
-        };
-        let names = split_names(&given)
+        let names = split_names(&attributes.name)
             .into_iter()
             .map(parse_name)
             .collect::<Result<Vec<Reference>, _>>()?;
@@ -182,6 +183,11 @@ impl ArchiveExporter {
             blobs.push(&manifest.config);
             blobs.push(&manifest.descriptor);
         }
+        for said in &written.statements {
+            blobs.extend(&said.statements);
+            blobs.push(&said.config);
+            blobs.push(&said.descriptor);
+        }
         blobs.push(&written.root);
         blobs.dedup();
         for blob in blobs {
@@ -218,6 +224,11 @@ impl ArchiveExporter {
             blobs.push(&manifest.descriptor);
             blobs.push(&manifest.config);
             blobs.extend(manifest.layers.iter().map(|layer| &layer.descriptor));
+        }
+        for said in &written.statements {
+            blobs.push(&said.descriptor);
+            blobs.push(&said.config);
+            blobs.extend(&said.statements);
         }
         let mut algorithms = BTreeSet::new();
         for blob in blobs {

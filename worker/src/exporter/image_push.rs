@@ -117,6 +117,11 @@ impl Push<'_> {
             let config = manifest.config.clone();
             blobs.insert(config.digest.clone(), (config, None));
         }
+        for said in &self.image.statements {
+            for blob in said.statements.iter().chain([&said.config]) {
+                blobs.insert(blob.digest.clone(), (blob.clone(), None));
+            }
+        }
         for layer in self.layers() {
             let descriptor = layer.descriptor.clone();
             if !media_type::is_nondistributable_layer(&descriptor.media_type) {
@@ -137,6 +142,7 @@ impl Push<'_> {
                     current: current + at.saturating_sub(seen),
                     total,
                     completed: false,
+                    ..Status::default()
                 }));
             };
             self.push_blob(repository, sources, descriptor, layer.as_ref(), progress)
@@ -183,12 +189,17 @@ impl Push<'_> {
 
     async fn push_manifests(&self, repository: &Repository, named: &str) -> Result<(), Failure> {
         if self.image.is_index {
-            let each = self.image.manifests.iter().map(|manifest| async {
-                let digest = manifest.descriptor.digest.to_string();
-                self.push_manifest(repository, &digest, &manifest.descriptor)
-                    .await
-            });
-            futures::future::try_join_all(each).await?;
+            let push = |descriptor: Descriptor| async move {
+                let digest = descriptor.digest.to_string();
+                self.push_manifest(repository, &digest, &descriptor).await
+            };
+            let images = self.image.manifests.iter();
+            let images = images.map(|it| push(it.descriptor.clone()));
+            futures::future::try_join_all(images).await?;
+            // What is said of an image comes after it: registries may ask for what a statement is about.
+            let said = self.image.statements.iter();
+            let said = said.map(|it| push(it.descriptor.clone()));
+            futures::future::try_join_all(said).await?;
         }
         self.push_manifest(repository, named, &self.image.root)
             .await

@@ -1,4 +1,5 @@
 mod archives;
 mod bench;
 mod push;
+mod statements;
 mod store;

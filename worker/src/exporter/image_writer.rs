@@ -11,6 +11,7 @@ use cooper_proto::{
 };
 
 use super::{
+    attestation::{StatementWriter, WrittenStatements, any_exported},
     attributes::{ImageAttributes, invalid},
     image_config,
     image_history::{LayerFacts, epoch_text},
@@ -52,6 +53,8 @@ pub(super) struct WrittenImage {
     pub(super) root: Descriptor,
     /// The manifests, in the order of the index.
     pub(super) manifests: Vec<WrittenManifest>,
+    /// The manifests of statements about them, which come last in the index.
+    pub(super) statements: Vec<WrittenStatements>,
     /// Whether there is an index.
     pub(super) is_index: bool,
 }
@@ -98,8 +101,10 @@ impl ImageWriter<'_> {
                 "cannot export multiple platforms without multi-platform enabled",
             ));
         }
+        let is_index = is_map || self.needs_index(request, &platforms)?;
         let layers = self.write_layers(request, &platforms).await?;
         let mut manifests = Vec::with_capacity(platforms.len());
+        let mut statements = Vec::new();
         for (platform, layers) in platforms.iter().zip(layers) {
             let inline = self.inline_cache(request, platform, &layers)?;
             let layers = match (
@@ -113,10 +118,17 @@ impl ImageWriter<'_> {
                 }
                 _ => layers,
             };
-            manifests.push(self.write_manifest(platform, layers, metadata, inline)?);
+            let manifest = self.write_manifest(platform, layers, metadata, inline)?;
+            if let Some(said) = request.attestations.get(&platform.id).filter(|_| is_index) {
+                let writer = self.statement_writer();
+                let (image, layers) = (&manifest.descriptor, &manifest.layers);
+                let written = writer.write(platform, image, layers, said.clone());
+                statements.push(written.await?);
+            }
+            manifests.push(manifest);
         }
-        if is_map {
-            return self.write_index(manifests);
+        if is_index {
+            return self.write_index(manifests, statements);
         }
         let annotations = &self.attributes.annotations;
         if !(annotations.index.is_empty() && annotations.index_descriptor.is_empty()) {
@@ -128,8 +140,38 @@ impl ImageWriter<'_> {
         Ok(WrittenImage {
             root: only.descriptor.clone(),
             manifests,
+            statements,
             is_index: false,
         })
+    }
+
+    /// Whether there is something to be said of a single image, which an index has room for.
+    fn needs_index(
+        &self,
+        request: &ExportRequest,
+        platforms: &[ResultPlatform],
+    ) -> Result<bool, Failure> {
+        let always = self.attributes.attestation_inline.unwrap_or(false);
+        let said = platforms
+            .iter()
+            .filter_map(|platform| request.attestations.get(&platform.id));
+        let needs = said.into_iter().any(|said| any_exported(said, always));
+        if needs && !self.attributes.uses_oci_types() {
+            return Err(invalid(
+                "cannot export attestations with \"oci-mediatypes=false\"",
+            ));
+        }
+        Ok(needs)
+    }
+
+    fn statement_writer(&self) -> StatementWriter<'_> {
+        StatementWriter {
+            images: self.images,
+            snapshots: self.layers.snapshots(),
+            events: self.events,
+            names: &self.attributes.name,
+            artifact: self.attributes.writes_artifacts(),
+        }
     }
 
     fn check_annotations(&self, platforms: &[ResultPlatform]) -> Result<(), Failure> {
@@ -400,13 +442,18 @@ impl ImageWriter<'_> {
         records
     }
 
-    fn write_index(&self, manifests: Vec<WrittenManifest>) -> Result<WrittenImage, Failure> {
+    fn write_index(
+        &self,
+        manifests: Vec<WrittenManifest>,
+        statements: Vec<WrittenStatements>,
+    ) -> Result<WrittenImage, Failure> {
         let kind = match self.attributes.uses_oci_types() {
             true => media_type::OCI_INDEX,
             false => media_type::DOCKER_INDEX,
         };
-        let listed = manifests.iter().map(|it| it.descriptor.clone()).collect();
-        let mut index = Index::new(kind, listed);
+        let images = manifests.iter().map(|it| it.descriptor.clone());
+        let said = statements.iter().map(|it| it.descriptor.clone());
+        let mut index = Index::new(kind, images.chain(said).collect());
         index
             .annotations
             .clone_from(&self.attributes.annotations.index);
@@ -418,6 +465,7 @@ impl ImageWriter<'_> {
         Ok(WrittenImage {
             root,
             manifests,
+            statements,
             is_index: true,
         })
     }

@@ -12,11 +12,13 @@ use cooper_core::ports::{
 
 use super::files::{
     FilesAttributes, Part, blocking, cancelled as was_cancelled, infrastructure, of_transfer,
-    open_parts, target,
+    open_with_statements, target,
 };
 use super::progress::Line;
-use crate::confine::{Kind, Owner, Root};
-use crate::fsync::{Differ, Entries, Folders, ReceiveOptions, SyncError, copy_tree, mode, send};
+use crate::confine::{Kind, Last, Owner, Root, Time};
+use crate::fsync::{
+    Added, Differ, Entries, Folders, ReceiveOptions, SyncError, copy_tree, mode, send,
+};
 use crate::snapshot::Snapshots;
 
 /// Header by which a client knows that one transfer has all platforms (parity sheet C2).
@@ -67,9 +69,12 @@ impl Exporter for LocalExporter {
             },
         };
         let sessions = request.sessions.clone();
-        let (snapshots, delete) = (self.snapshots.clone(), attributes.delete);
-        let parts = blocking(move || open_parts(&snapshots, &request, &attributes)).await?;
+        let delete = attributes.delete;
         let mut cancelled = cancelled;
+        let parts = tokio::select! {
+            parts = open_with_statements(&self.snapshots, request, attributes) => parts?,
+            () = &mut cancelled => return Err(was_cancelled()),
+        };
         let first = tokio::select! {
             target = target(&self.sessions, &sessions, wanted.clone()) => target?,
             () = &mut cancelled => return Err(was_cancelled()),
@@ -185,6 +190,7 @@ fn copy_part(
         merge: !delete,
         differ: Differ::Metadata,
         owner: Some(owner),
+        only_listed_but: None,
     };
     if let Some(tree) = part.tree()? {
         let copied = copy_tree(&tree, root, options, |bytes| {
@@ -197,8 +203,44 @@ fn copy_part(
         });
         copied.map_err(|error| of_transfer(&error))?;
     }
+    // The tree went into a root of its own, which it was moved into.
+    for added in part.added() {
+        let bytes = write_added(directory, part, added, owner)?;
+        line.add(bytes);
+    }
     line.end();
     Ok(())
+}
+
+/// Writes a file that the result does not have.
+fn write_added(directory: &Path, part: &Part, added: &Added, owner: Owner) -> Result<u64, Failure> {
+    let failed = |error: &dyn std::fmt::Display| infrastructure(error);
+    let mut root = Root::open(directory).map_err(|error| failed(&error))?;
+    if let Some(name) = &part.directory {
+        root = root
+            .subroot(Path::new(name))
+            .map_err(|error| failed(&error))?;
+    }
+    let path = Path::new(&added.stat.path);
+    match root.remove_all(path) {
+        Err(error) if !error.is_not_found() => return Err(failed(&error)),
+        _ => {}
+    }
+    let mut file = root
+        .create_file(path, 0o600)
+        .map_err(|error| failed(&error))?;
+    std::io::Write::write_all(&mut file, &added.bytes).map_err(|error| failed(&error))?;
+    let node = root
+        .resolve(path, Last::NoFollow)
+        .map_err(|error| failed(&error))?;
+    let time = Time {
+        seconds: added.stat.mod_time.div_euclid(1_000_000_000),
+        nanos: u32::try_from(added.stat.mod_time.rem_euclid(1_000_000_000)).unwrap_or(0),
+    };
+    node.set_owner(owner)
+        .and_then(|()| node.set_times(time, time))
+        .map_err(|error| failed(&error))?;
+    Ok(added.bytes.len() as u64)
 }
 
 /// Sends to a directory at the other end of a connection.
@@ -233,16 +275,13 @@ impl Transfer<'_> {
                 },
             };
             let label = format!("copying files{}", part.label);
-            let tree = part.tree()?;
+            let entries = part.entries()?;
             match folder(part) {
                 Some(folder) => {
-                    let folders = Folders::new(vec![(folder, tree)]);
+                    let folders = Folders::new(vec![(folder, entries)]);
                     self.send(stream, folders, label).await?;
                 }
-                None => match tree {
-                    Some(tree) => self.send(stream, tree, label).await?,
-                    None => self.send(stream, Folders::new(Vec::new()), label).await?,
-                },
+                None => self.send(stream, entries, label).await?,
             }
         }
         Ok(())
@@ -253,13 +292,8 @@ impl Transfer<'_> {
         let mut folders = Vec::with_capacity(parts.len());
         for part in parts {
             match (folder(part), parts) {
-                (Some(folder), _) => folders.push((folder, part.tree()?)),
-                (None, [only]) => {
-                    return match only.tree()? {
-                        Some(tree) => self.send(stream, tree, label).await,
-                        None => self.send(stream, Folders::new(Vec::new()), label).await,
-                    };
-                }
+                (Some(folder), _) => folders.push((folder, part.entries()?)),
+                (None, [only]) => return self.send(stream, only.entries()?, label).await,
                 (None, _) => {
                     return Err(Failure::unsupported(
                         "mirroring several platforms into one directory (mode=delete with platform-split=false)",

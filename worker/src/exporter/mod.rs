@@ -2,6 +2,7 @@
 
 mod annotations;
 mod archive;
+mod attestation;
 mod attributes;
 mod files;
 mod image;

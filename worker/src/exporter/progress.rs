@@ -4,6 +4,9 @@ use cooper_core::ports::Events;
 /// Bytes between two reports.
 const STEP: u64 = 256 << 10;
 
+/// BuildKit's word for files on their way to a client or from one.
+const ACTION: &str = "transferring";
+
 /// The progress line of one part of an export.
 pub(super) struct Line {
     events: Events,
@@ -39,9 +42,10 @@ impl Line {
     fn emit(&self, completed: bool) {
         let status = Status {
             id: self.id.clone(),
+            action: ACTION.to_owned(),
             current: self.current,
-            total: 0,
             completed,
+            ..Status::default()
         };
         self.events.emit(OpEvent::Status(status));
     }

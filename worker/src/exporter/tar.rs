@@ -12,7 +12,8 @@ use cooper_core::ports::{
 use tokio::sync::mpsc;
 
 use super::files::{
-    FilesAttributes, Part, blocking, cancelled as was_cancelled, infrastructure, open_parts, target,
+    FilesAttributes, Part, blocking, cancelled as was_cancelled, infrastructure,
+    open_with_statements, target,
 };
 use super::progress::Line;
 use crate::confine::{Kind, Node};
@@ -61,9 +62,12 @@ impl Exporter for TarExporter {
             metadata: BTreeMap::new(),
         };
         let (sessions, now_ns) = (request.sessions.clone(), request.now_ns);
-        let snapshots = self.snapshots.clone();
         let directory_time = i64::try_from(now_ns).unwrap_or(i64::MAX);
-        let parts = blocking(move || open_parts(&snapshots, &request, &attributes)).await?;
+        let opening = open_with_statements(&self.snapshots, request, attributes);
+        let parts = tokio::select! {
+            parts = opening => parts?,
+            () = &mut cancelled => return Err(was_cancelled()),
+        };
         let sent = async {
             let ExportTarget::Stream(sink) = target(&self.sessions, &sessions, wanted).await?
             else {
@@ -130,6 +134,19 @@ fn write(parts: &[Part], directory_time: i64, pieces: mpsc::Sender<Bytes>) -> Re
             };
             archive
                 .entry(&header)
+                .map_err(|error| infrastructure(&error))?;
+        }
+        for added in part.added() {
+            let header = Header {
+                name: format!("{prefix}{}", added.stat.path).into_bytes(),
+                flag: b'0',
+                mode: 0o600,
+                size: added.bytes.len() as u64,
+                mtime: rounded_seconds(added.stat.mod_time),
+                ..Header::default()
+            };
+            archive
+                .file(&header, added.bytes.as_slice())
                 .map_err(|error| infrastructure(&error))?;
         }
         let Some(tree) = part.tree()? else { continue };

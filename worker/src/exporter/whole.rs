@@ -7,6 +7,7 @@ use cooper_core::{
 };
 use futures::FutureExt;
 
+use super::image::ensure_statements;
 use crate::source::ImageSource;
 
 /// An exporter that looks into results, given only results that are here whole: layers of
@@ -32,7 +33,8 @@ impl<E: Exporter> Whole<E> {
             let sessions = &request.sessions;
             self.source.ensure(result, sessions, events).await?;
         }
-        Ok(())
+        let statements = request.attestations.values().flatten();
+        ensure_statements(&self.source, statements, &request.sessions, events).await
     }
 }
 

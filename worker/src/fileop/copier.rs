@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use super::copy::Scene;
 use super::error::FileOpError;
 use super::mode_change::ModeChange;
 use super::path::is_nothing;
-use crate::confine::{Kind, Last, Metadata, Node, Owner, Time, Visit};
+use crate::confine::{ConfineError, Kind, Last, Metadata, Node, Owner, Root, Time, Visit};
 use crate::fsync::copy_content;
 
 /// What a copy changes of what it copies, and what it leaves out.
@@ -41,6 +42,8 @@ struct Directory {
     state: DirectoryState,
     includes: ParentMatches,
     excludes: ParentMatches,
+    /// The target, opened when the first object is copied into it.
+    root: OnceCell<Root>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,32 @@ enum DirectoryState {
     GetsMetadata,
     /// It was there before and is not selected.
     Untouched,
+}
+
+/// Why an object was not made.
+enum Unmade {
+    /// Something is in its place.
+    Taken,
+    Failed(FileOpError),
+}
+
+impl From<FileOpError> for Unmade {
+    fn from(error: FileOpError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ConfineError> for Unmade {
+    fn from(error: ConfineError) -> Self {
+        match is_taken(&error) {
+            true => Self::Taken,
+            false => Self::Failed(error.into()),
+        }
+    }
+}
+
+fn is_taken(error: &ConfineError) -> bool {
+    error.io_kind() == Some(std::io::ErrorKind::AlreadyExists)
 }
 
 struct Decision {
@@ -80,10 +109,10 @@ impl<'a> Copier<'a> {
         metadata: &Metadata,
         target: &Path,
     ) -> Result<(), FileOpError> {
-        self.make_way(target, metadata)?;
         if !metadata.is_dir() {
             return self.copy_object(node, metadata, target);
         }
+        self.make_way(target, metadata)?;
         let created = self.make_directory(target)?;
         self.open.push(Directory {
             relative: PathBuf::new(),
@@ -96,6 +125,7 @@ impl<'a> Copier<'a> {
             },
             includes: ParentMatches::default(),
             excludes: ParentMatches::default(),
+            root: OnceCell::new(),
         });
         let root = self.scene.source;
         root.walk(source, |relative, node, metadata| {
@@ -123,7 +153,9 @@ impl<'a> Copier<'a> {
         }
         let place = target.join(relative);
         if decision.wanted {
-            self.make_way(&place, metadata)?;
+            if metadata.is_dir() {
+                self.make_way(&place, metadata)?;
+            }
             self.make_waiting_directories()?;
         }
         if !metadata.is_dir() {
@@ -142,6 +174,7 @@ impl<'a> Copier<'a> {
             state,
             includes: decision.includes,
             excludes: decision.excludes,
+            root: OnceCell::new(),
         });
         Ok(if decision.enter {
             Visit::Enter
@@ -272,7 +305,9 @@ impl<'a> Copier<'a> {
             DirectoryState::Waiting | DirectoryState::Untouched => Ok(()),
             DirectoryState::GetsMetadata => {
                 let node = source()?;
-                self.copy_metadata(&node, &node.metadata()?, &directory.target)
+                let target = self.scene.target;
+                let to = target.resolve(&directory.target, Last::NoFollow)?;
+                self.copy_metadata(&node, &node.metadata()?, &to)
             }
             DirectoryState::KeepsItsMetadata => {
                 let metadata = source()?.metadata()?;
@@ -285,27 +320,71 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Copies anything but a directory; nothing is in its place.
+    /// Copies anything but a directory. Mostly nothing is in its place, so that this is found out by making it.
     fn copy_object(
         &mut self,
         node: &Node,
         metadata: &Metadata,
         target: &Path,
     ) -> Result<(), FileOpError> {
-        let to = self.scene.target;
-        match metadata.kind {
-            Kind::File => {
-                if let Some(first) = self.first_name(metadata, target) {
-                    return Ok(to.hardlink(&first, target)?);
-                }
-                self.copy_file(node, target)?;
-            }
-            Kind::Symlink => to.symlink(&node.read_link()?, target)?,
-            // A socket without its process is nothing: an empty file stands for it.
-            Kind::Socket => to.mknod(target, Kind::File, 0o600, 0)?,
-            kind => to.mknod(target, kind, 0o600, metadata.special_device)?,
+        let first = match metadata.kind {
+            Kind::File => self.first_name(metadata, target),
+            _ => None,
+        };
+        match self.make_object(node, metadata, target, first.as_deref()) {
+            Err(Unmade::Taken) => self.make_way(target, metadata)?,
+            Err(Unmade::Failed(error)) => return Err(error),
+            Ok(()) => return Ok(()),
         }
-        self.copy_metadata(node, metadata, target)
+        match self.make_object(node, metadata, target, first.as_deref()) {
+            Err(Unmade::Taken) => Err(FileOpError::Invalid(format!(
+                "cannot make /{}: something else was made there meanwhile",
+                target.display()
+            ))),
+            Err(Unmade::Failed(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Makes anything but a directory where nothing is: a further name of a file that was copied, or a copy.
+    fn make_object(
+        &self,
+        node: &Node,
+        metadata: &Metadata,
+        target: &Path,
+        first: Option<&Path>,
+    ) -> Result<(), Unmade> {
+        let (to, place) = self.directory_of(target)?;
+        match (metadata.kind, first) {
+            (Kind::File, Some(first)) => {
+                return Ok(self.scene.target.hardlink(first, target)?);
+            }
+            (Kind::File, None) => return self.copy_file(node, metadata, to, place, target),
+            (Kind::Symlink, _) => to.symlink(&node.read_link()?, place)?,
+            // A socket without its process is nothing: an empty file stands for it.
+            (Kind::Socket, _) => to.mknod(place, Kind::File, 0o600, 0)?,
+            (kind, _) => to.mknod(place, kind, 0o600, metadata.special_device)?,
+        }
+        let made = to.resolve(place, Last::NoFollow)?;
+        Ok(self.copy_metadata(node, metadata, &made)?)
+    }
+
+    /// The directory that holds `target`, and the way from there: where it is the one being copied it is open.
+    fn directory_of<'p>(&self, target: &'p Path) -> Result<(&Root, &'p Path), FileOpError> {
+        let (Some(directory), Some(name)) = (self.open.last(), target.file_name()) else {
+            return Ok((self.scene.target, target));
+        };
+        if target.parent() != Some(&directory.target) {
+            return Ok((self.scene.target, target));
+        }
+        let root = match directory.root.get() {
+            Some(root) => root,
+            None => {
+                let root = self.scene.target.subroot(&directory.target)?;
+                directory.root.get_or_init(|| root)
+            }
+        };
+        Ok((root, Path::new(name)))
     }
 
     /// Where the file was copied to under another name; notes this name if it is the first.
@@ -322,28 +401,36 @@ impl<'a> Copier<'a> {
         }
     }
 
-    fn copy_file(&self, node: &Node, target: &Path) -> Result<(), FileOpError> {
-        let from = node.open_read()?;
-        let to = self
-            .scene
-            .target
-            .create_file(target, 0o600)
-            .map_err(FileOpError::at("open", target))?;
-        copy_content(&from, &to)
-            .map(drop)
-            .map_err(|source| FileOpError::Content {
-                path: format!("/{}", target.display()),
-                source,
-            })
+    fn copy_file(
+        &self,
+        node: &Node,
+        metadata: &Metadata,
+        directory: &Root,
+        place: &Path,
+        target: &Path,
+    ) -> Result<(), Unmade> {
+        let from = node.readable()?;
+        let to = match directory.create_node(place, 0o600) {
+            Err(error) if is_taken(&error) => return Err(Unmade::Taken),
+            made => made.map_err(FileOpError::at("open", target))?,
+        };
+        if let (Some(from), Some(to)) = (from.file(), to.file()) {
+            copy_content(from, to, Some(metadata.size))
+                .map(drop)
+                .map_err(|source| FileOpError::Content {
+                    path: format!("/{}", target.display()),
+                    source,
+                })?;
+        }
+        Ok(self.copy_metadata(&from, metadata, &to)?)
     }
 
     fn copy_metadata(
         &self,
         from: &Node,
         metadata: &Metadata,
-        target: &Path,
+        to: &Node,
     ) -> Result<(), FileOpError> {
-        let to = self.scene.target.resolve(target, Last::NoFollow)?;
         to.set_owner(self.rules.owner.unwrap_or(metadata.owner))?;
         if metadata.kind != Kind::Symlink {
             to.set_mode(match (&self.rules.mode_change, self.rules.fixed_mode) {
@@ -361,7 +448,7 @@ impl<'a> Copier<'a> {
                 tracing::debug!(%error, "an extended attribute is not kept");
             }
         }
-        self.set_times(&to, metadata)
+        self.set_times(to, metadata)
     }
 
     fn set_times(&self, to: &Node, metadata: &Metadata) -> Result<(), FileOpError> {

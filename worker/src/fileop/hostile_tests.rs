@@ -125,6 +125,7 @@ fn t_a22_a_made_file_replaces_a_special_one_and_does_not_write_into_it() {
     }
 }
 
+// T-C6
 #[test]
 fn links_in_source_and_target_lead_nowhere_else() {
     let fixture = fixture();

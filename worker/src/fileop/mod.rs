@@ -12,6 +12,7 @@
 mod copier;
 mod copy;
 mod error;
+mod failure;
 mod mode_change;
 mod owner;
 mod path;
@@ -21,6 +22,7 @@ mod unpack;
 
 pub use copy::copy;
 pub use error::FileOpError;
+pub use failure::FileOpFailure;
 pub use mode_change::ModeChange;
 pub use plan::{Stop, run};
 pub use single::{make_directory, make_file, make_symlink, remove};

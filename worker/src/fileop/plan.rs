@@ -5,6 +5,7 @@ use cooper_core::model::ResultId;
 use cooper_proto::pb;
 
 use super::error::FileOpError;
+use super::failure::FileOpFailure;
 use super::{copy, make_directory, make_file, make_symlink, owner, remove};
 use crate::confine::{Owner, Root};
 use crate::limits::Limits;
@@ -52,7 +53,7 @@ pub fn run(
     inputs: &[ResultId],
     description: &str,
     stop: &Stop,
-) -> Result<Vec<ResultId>, FileOpError> {
+) -> Result<Vec<ResultId>, FileOpFailure> {
     let plan = Plan::new(op, inputs.len())?;
     let mut run = Run {
         snapshots,
@@ -62,17 +63,21 @@ pub fn run(
         description,
         stop,
         states: Vec::new(),
+        left: None,
     };
     run.states.resize_with(op.actions.len(), || State::Waiting);
     for action in &plan.order {
-        stop.check()?;
-        run.perform(*action, plan.is_committed[*action])?;
+        let done = stop.check();
+        let done = done.and_then(|()| run.perform(*action, plan.is_committed[*action]));
+        if let Err(error) = done {
+            return Err(run.failed(error, *action));
+        }
     }
     let pins = snapshots.meta().pins();
     let mut outputs = Vec::with_capacity(plan.outputs.len());
     for action in &plan.outputs {
         let State::Committed(pin) = &run.states[*action] else {
-            return Err(invalid("an output was not made"));
+            return Err(invalid("an output was not made").into());
         };
         pins.pin(pin.result());
         outputs.push(pin.result().clone());
@@ -245,6 +250,8 @@ struct Run<'a> {
     description: &'a str,
     stop: &'a Stop,
     states: Vec<State>,
+    /// What an action that failed was left in.
+    left: Option<Writer>,
 }
 
 /// A directory to read, and what keeps it there.
@@ -264,8 +271,12 @@ impl Run<'_> {
         let op = self.op;
         let action = &op.actions[at];
         let writer = self.base(action.input)?;
-        let owner = owner::resolve(owner_of(action), |input| self.readable(input))?;
-        self.act(action, &writer, owner)?;
+        let owner = owner::resolve(owner_of(action), |input| self.readable(input));
+        let acted = owner.and_then(|owner| self.act(action, &writer, owner));
+        if let Err(error) = acted {
+            self.left = Some(writer);
+            return Err(error);
+        }
         self.states[at] = if commit {
             let result = writer.commit(self.description)?;
             let pins = self.snapshots.meta().pins();
@@ -276,6 +287,34 @@ impl Run<'_> {
             State::Open(writer)
         };
         Ok(())
+    }
+
+    /// The failure of an action, with the states that are there to be looked into.
+    fn failed(self, error: FileOpError, action: usize) -> FileOpFailure {
+        if matches!(error, FileOpError::Cancelled) {
+            return error.into();
+        }
+        let pins = self.snapshots.meta().pins();
+        let mut states: Vec<Option<ResultId>> = self
+            .states
+            .iter()
+            .map(|state| match state {
+                State::Committed(pin) => {
+                    pins.pin(pin.result());
+                    Some(pin.result().clone())
+                }
+                State::Waiting | State::Open(_) | State::Taken => None,
+            })
+            .collect();
+        // Who cannot look into the state still hears what failed.
+        states[action] = self
+            .left
+            .and_then(|writer| writer.commit(self.description).ok());
+        FileOpFailure {
+            error,
+            action: Some(action),
+            states,
+        }
     }
 
     fn act(

@@ -1,8 +1,8 @@
-use cooper_core::model::ResultId;
+use cooper_core::model::{FailedPart, ResultId};
 use cooper_proto::pb;
 use pb::file_action::Action;
 
-use super::{FileOpError, Stop, run};
+use super::{FileOpError, FileOpFailure, Stop, run};
 use crate::confine::Last;
 use crate::limits::Limits;
 use crate::meta::Meta;
@@ -31,7 +31,7 @@ impl Fixture {
         &self,
         actions: Vec<pb::FileAction>,
         inputs: &[ResultId],
-    ) -> Result<Vec<ResultId>, FileOpError> {
+    ) -> Result<Vec<ResultId>, FileOpFailure> {
         let op = pb::FileOp { actions };
         let (limits, stop) = (Limits::default(), Stop::default());
         run(&self.snapshots, &limits, &op, inputs, "a test", &stop)
@@ -178,12 +178,13 @@ fn indices_that_make_no_sense_are_errors() {
     ] {
         let shown = format!("{actions:?}");
         let error = fixture.run(actions, &base).expect_err(&shown);
+        let error = error.error;
         assert!(matches!(error, FileOpError::Invalid(_)), "{shown}: {error}");
     }
 }
 
 #[test]
-fn a_failure_keeps_nothing() {
+fn a_failure_shows_what_was_made_and_keeps_nothing_else() {
     let fixture = fixture();
     let actions = vec![
         action(-1, -1, 0, file("f")),
@@ -191,7 +192,15 @@ fn a_failure_keeps_nothing() {
     ];
     let error = fixture.run(actions, &[]).expect_err("nothing to copy");
     assert_eq!(error.to_string(), "lstat /none: no such file or directory");
+    let failed = error.told(&[], &fixture.snapshots).op.expect("looked into");
+    assert_eq!(failed.part, Some(FailedPart::Action(1)));
+    let states: Vec<_> = failed.mounts.iter().flatten().collect();
+    assert_eq!(states.len(), 2);
+    for state in states {
+        assert_eq!(fixture.names(state), ["f"]);
+    }
     let pins = fixture.snapshots.meta().pins();
+    failed.made().iter().for_each(|state| pins.unpin(state));
     for result in fixture.snapshots.meta().results().expect("readable") {
         assert_eq!(pins.count(&result.id), 0);
     }
@@ -206,7 +215,8 @@ fn a_stop_ends_the_op() {
         actions: vec![action(-1, -1, 0, file("f"))],
     };
     let error = run(&fixture.snapshots, &limits, &op, &[], "a test", &stop);
-    assert!(matches!(error, Err(FileOpError::Cancelled)));
+    let error = error.expect_err("stopped").error;
+    assert!(matches!(error, FileOpError::Cancelled));
 }
 
 #[test]

@@ -1,12 +1,15 @@
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use cooper_core::ports::FileStat;
 
 use super::error::SyncError;
 use super::existing::{Entry, Existing};
+use super::listing::{self, Listing, MadeToo};
 use super::order::{OrderCheck, compare_paths};
 use super::{mode, stat};
 use crate::confine::{ConfineError, Kind, Last, Metadata, Node, Owner, Root};
@@ -17,12 +20,12 @@ pub enum Differ {
     /// A file whose type, mode, owner, size, time and link are as sent is taken to be the same.
     #[default]
     Metadata,
-    /// Every file is fetched again.
+    /// The content of every file is fetched again; a file that it leaves the same has not changed.
     None,
 }
 
 /// How to receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ReceiveOptions {
     /// Keep what is there and was not sent.
     pub merge: bool,
@@ -30,6 +33,8 @@ pub struct ReceiveOptions {
     pub differ: Differ,
     /// Who owns everything, whatever the sender says.
     pub owner: Option<Owner>,
+    /// Entries are not made but written down, except for these.
+    pub only_listed_but: Option<MadeToo>,
 }
 
 /// What a transfer changed.
@@ -63,11 +68,14 @@ const MAX_ENTRIES: u64 = 10_000_000;
 pub(super) struct Applier {
     root: Root,
     options: ReceiveOptions,
+    listing: Option<Listing>,
     order: OrderCheck,
     existing: Existing,
     directories: Vec<(String, i64)>,
     changes: Changes,
     temporary: u64,
+    /// Files that look the same and are fetched again: where the old ones are until their content was compared.
+    doubted: HashMap<String, PathBuf>,
 }
 
 impl Applier {
@@ -77,14 +85,18 @@ impl Applier {
         } else {
             Existing::new(&root)?
         };
+        let made = options.only_listed_but.clone();
+        let listing = made.map(|made| Listing::begin(&root, made)).transpose()?;
         Ok(Self {
             root,
             options,
+            listing,
             order: OrderCheck::default(),
             existing,
             directories: Vec::new(),
             changes: Changes::default(),
             temporary: 0,
+            doubted: HashMap::new(),
         })
     }
 
@@ -101,19 +113,111 @@ impl Applier {
         if let Some(owner) = self.options.owner {
             (wanted.uid, wanted.gid) = (owner.uid, owner.gid);
         }
-        let old = self.take_old(&wanted, kind)?;
+        let Some(listing) = &mut self.listing else {
+            return self.apply(&wanted, kind);
+        };
+        if listing.owns(&wanted.path) {
+            return Ok(false);
+        }
+        let Some(folders) = listing.take(&mut wanted, kind)? else {
+            return Ok(false);
+        };
+        for folder in folders {
+            self.apply(&folder, Kind::Directory)?;
+        }
+        self.apply(&wanted, kind)
+    }
+
+    /// Makes the next entry. `true` when its content has to be written.
+    fn apply(&mut self, wanted: &FileStat, kind: Kind) -> Result<bool, SyncError> {
+        let old = self.take_old(wanted, kind)?;
         if kind == Kind::Directory {
             let time = (wanted.path.clone(), wanted.mod_time);
             self.directories.push(time);
         }
+        let has_content = kind == Kind::File && wanted.linkname.is_empty() && wanted.size > 0;
+        let first_name_is_new = kind != Kind::Symlink && self.doubts_end_at(&wanted.linkname)?;
         if let Some(old) = &old
-            && self.is_same(old, &wanted, kind)?
+            && !first_name_is_new
+            && self.is_same(old, wanted, kind)?
         {
-            return Ok(false);
+            if !(has_content && self.options.differ == Differ::None) {
+                return Ok(false);
+            }
+            self.doubt(wanted)?;
+            return Ok(true);
         }
         self.changes.changed.push(wanted.path.clone());
-        self.put(old.map(|old| old.kind), &wanted, kind)?;
-        Ok(kind == Kind::File && wanted.linkname.is_empty() && wanted.size > 0)
+        self.put(old.map(|old| old.kind), wanted, kind)?;
+        Ok(has_content)
+    }
+
+    /// A file that gets another name is a new one, whatever its content: the old one cannot have the name.
+    fn doubts_end_at(&mut self, path: &str) -> Result<bool, SyncError> {
+        let Some(was) = self.doubted.remove(path) else {
+            return Ok(false);
+        };
+        self.root.remove_all(&was)?;
+        self.changes.changed.push(path.to_owned());
+        Ok(true)
+    }
+
+    /// Gives a listing its name, unless the one that is there says the same.
+    fn keep_listing(&mut self, listing: Listing) -> Result<(), SyncError> {
+        let (place, name) = (listing.end()?, Path::new(listing::NAME));
+        let content = |path: &Path| -> Result<Option<File>, ConfineError> {
+            match self.root.resolve(path, Last::NoFollow) {
+                Ok(node) if node.metadata()?.is_file() => node.open_read().map(Some),
+                Ok(_) => Ok(None),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        if let (Some(new), Some(old)) = (content(&place)?, content(name)?)
+            && same_content(&new, &old).is_ok_and(|same| same)
+        {
+            return Ok(self.root.remove_file(&place)?);
+        }
+        self.root.resolve(&place, Last::NoFollow)?.set_mode(0o644)?;
+        self.root.rename(&place, name)?;
+        self.changes.changed.push(listing::NAME.to_owned());
+        Ok(())
+    }
+
+    /// Puts an empty file in the place of one that is kept beside it, to be compared with what comes.
+    fn doubt(&mut self, wanted: &FileStat) -> Result<(), SyncError> {
+        let path = Path::new(&wanted.path);
+        let beside = loop {
+            let beside = self.name_beside(path);
+            match self.root.metadata(&beside, Last::NoFollow) {
+                Err(error) if error.is_not_found() => break beside,
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+        };
+        self.root.rename(path, &beside)?;
+        self.doubted.insert(wanted.path.clone(), beside);
+        self.make(path, wanted, Kind::File)
+    }
+
+    /// Ends the doubt about a file whose content is there: it is the old one again if that has the same.
+    fn compare(&mut self, path: &str) -> Result<(), SyncError> {
+        let Some(was) = self.doubted.remove(path) else {
+            return Ok(());
+        };
+        let content = |path: &Path| -> Result<File, ConfineError> {
+            self.root.resolve(path, Last::NoFollow)?.open_read()
+        };
+        let same = same_content(&content(&was)?, &content(Path::new(path))?);
+        let same = same.map_err(|source| SyncError::Content {
+            path: path.to_owned(),
+            source,
+        })?;
+        if same {
+            return Ok(self.root.rename(&was, Path::new(path))?);
+        }
+        self.changes.changed.push(path.to_owned());
+        Ok(self.root.remove_all(&was)?)
     }
 
     /// Removes what is there and comes before `wanted`; returns what is in its place.
@@ -149,6 +253,13 @@ impl Applier {
 
     fn remove_next(&mut self) -> Result<(), SyncError> {
         if let Some(old) = self.existing.take() {
+            if self
+                .listing
+                .as_ref()
+                .is_some_and(|it| it.owns(&old.stat.path))
+            {
+                return Ok(());
+            }
             self.root.remove_all(Path::new(&old.stat.path))?;
             self.changes.removed.push(old.stat.path);
         }
@@ -166,7 +277,7 @@ impl Applier {
         if kind == Kind::Directory {
             return Ok(true);
         }
-        if self.options.merge || self.options.differ == Differ::None {
+        if self.options.merge {
             return Ok(false);
         }
         if kind == Kind::Symlink {
@@ -209,13 +320,17 @@ impl Applier {
         kind: Kind,
     ) -> Result<PathBuf, SyncError> {
         loop {
-            self.temporary += 1;
-            let beside = path.with_file_name(format!(".cooper-incoming-{}", self.temporary));
+            let beside = self.name_beside(path);
             match self.make(&beside, wanted, kind) {
                 Err(SyncError::Files(error)) if error.is_already_exists() => {}
                 made => return made.map(|()| beside),
             }
         }
+    }
+
+    fn name_beside(&mut self, path: &Path) -> PathBuf {
+        self.temporary += 1;
+        path.with_file_name(format!(".cooper-incoming-{}", self.temporary))
     }
 
     fn make(&self, path: &Path, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
@@ -250,13 +365,17 @@ impl Applier {
         let node = self.root.resolve(Path::new(&sent.path), Last::NoFollow)?;
         node.set_mode(mode::permissions(sent.mode))?;
         let time = stat::time(sent.mod_time);
-        Ok(node.set_times(time, time)?)
+        node.set_times(time, time)?;
+        self.compare(&sent.path)
     }
 
     /// Ends the sequence: removes what was not sent and gives directories their times.
     pub(super) fn finish(mut self) -> Result<Changes, SyncError> {
         while self.existing.peek().is_some() {
             self.remove_next()?;
+        }
+        if let Some(listing) = self.listing.take() {
+            self.keep_listing(listing)?;
         }
         for (path, nanoseconds) in self.directories.iter().rev() {
             let node = self.root.resolve(Path::new(path), Last::NoFollow)?;
@@ -265,7 +384,26 @@ impl Applier {
                 node.set_times(time, time)?;
             }
         }
+        // Files that were doubted come in the order in which their content came.
+        self.changes.changed.sort_by(|a, b| compare_paths(a, b));
         Ok(self.changes)
+    }
+}
+
+/// Whether two files have the same bytes.
+fn same_content(one: &File, other: &File) -> std::io::Result<bool> {
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let count = left.len().min(right.len());
+        if count == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        if left[..count] != right[..count] {
+            return Ok(false);
+        }
+        one.consume(count);
+        other.consume(count);
     }
 }
 

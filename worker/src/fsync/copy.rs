@@ -28,7 +28,7 @@ pub fn copy_tree(
         if let Some(node) = node {
             let copied = node.open_read().map_err(SyncError::from).and_then(|from| {
                 let to = applier.open(&stat.path)?;
-                copy_content(&from, &to).map_err(|source| SyncError::Content {
+                copy_content(&from, &to, None).map_err(|source| SyncError::Content {
                     path: stat.path.clone(),
                     source,
                 })
@@ -41,11 +41,12 @@ pub fn copy_tree(
     applier.finish()
 }
 
-/// Copies what is left of one file to another, inside the kernel where it can.
-pub(crate) fn copy_content(from: &File, to: &File) -> io::Result<u64> {
+/// Copies what is left of one file to another, inside the kernel where it can. Where it is known how much that is, the
+/// end is not looked for.
+pub(crate) fn copy_content(from: &File, to: &File, size: Option<u64>) -> io::Result<u64> {
     const STEP: usize = 1 << 30;
     let mut copied = 0;
-    loop {
+    while size != Some(copied) {
         match rustix::fs::copy_file_range(from, None, to, None, STEP) {
             Ok(0) if copied == 0 => return io::copy(&mut &*from, &mut &*to),
             Ok(0) => return Ok(copied),
@@ -62,4 +63,5 @@ pub(crate) fn copy_content(from: &File, to: &File) -> io::Result<u64> {
             Err(errno) => return Err(errno.into()),
         }
     }
+    Ok(copied)
 }

@@ -3,6 +3,7 @@ use std::io;
 
 use cooper_core::ports::FileStat;
 
+use super::added::WithAdded;
 use super::error::SyncError;
 use super::mode;
 use super::tree::Tree;
@@ -41,12 +42,12 @@ impl Entries for Tree {
 
 /// Trees that are sent as directories of one.
 #[derive(Debug)]
-pub struct Folders(Vec<(FileStat, Option<Tree>)>);
+pub struct Folders(Vec<(FileStat, WithAdded)>);
 
 impl Folders {
     /// Directories by how they are described, the path in it being their name, and what they hold.
     #[must_use]
-    pub fn new(mut folders: Vec<(FileStat, Option<Tree>)>) -> Self {
+    pub fn new(mut folders: Vec<(FileStat, WithAdded)>) -> Self {
         folders.sort_by(|a, b| a.0.path.cmp(&b.0.path));
         Self(folders)
     }
@@ -59,8 +60,7 @@ impl Entries for Folders {
     ) -> Result<(), SyncError> {
         for (folder, tree) in &self.0 {
             visit(folder.clone())?;
-            let Some(tree) = tree else { continue };
-            tree.walk::<SyncError>(|mut stat, _| {
+            tree.visit(&mut |mut stat| {
                 stat.path = format!("{}/{}", folder.path, stat.path);
                 let is_link = !stat.linkname.is_empty();
                 if is_link && mode::kind(stat.mode) != Some(Kind::Symlink) {
@@ -75,8 +75,8 @@ impl Entries for Folders {
     fn open(&self, path: &str) -> io::Result<File> {
         let (name, rest) = path.split_once('/').unwrap_or((path, ""));
         let folder = self.0.iter().find(|(folder, _)| folder.path == name);
-        match folder.and_then(|(_, tree)| tree.as_ref()) {
-            Some(tree) => Ok(tree.open(rest)?),
+        match folder {
+            Some((_, tree)) => tree.open(rest),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -9,23 +9,27 @@
 
 pub mod mode;
 
+mod added;
 mod apply;
 mod copy;
 mod error;
 mod existing;
 mod folders;
 mod follow;
+mod listing;
 mod order;
 mod receiver;
 mod sender;
 mod stat;
 mod tree;
 
+pub use added::{Added, WithAdded};
 pub use apply::{Changes, Differ, ReceiveOptions};
 pub(crate) use copy::copy_content;
 pub use copy::copy_tree;
 pub use error::SyncError;
 pub use folders::{Entries, Folders};
+pub use listing::MadeToo;
 pub use receiver::receive;
 pub use sender::send;
 pub use stat::describe;

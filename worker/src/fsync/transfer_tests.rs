@@ -13,7 +13,7 @@ fn tree(path: &Path) -> Tree {
     Tree::new(open(path), &DirFilter::default()).expect("no patterns")
 }
 
-async fn transfer(
+pub(super) async fn transfer(
     from: &Path,
     to: &Path,
     options: ReceiveOptions,
@@ -172,7 +172,7 @@ async fn merging_keeps_what_was_not_sent_and_owner_can_be_forced() {
         owner: Some(Owner { uid: 55, gid: 66 }),
         ..ReceiveOptions::default()
     };
-    let (changes, _) = transfer(from.path(), to.path(), options).await;
+    let (changes, _) = transfer(from.path(), to.path(), options.clone()).await;
     assert_eq!(changes.expect("received").changed, ["f"]);
     assert!(to.path().join("mine").exists());
     let metadata = to.path().join("f").metadata().expect("there");
@@ -194,9 +194,48 @@ async fn differ_none_fetches_what_looks_the_same() {
         differ: Differ::None,
         ..ReceiveOptions::default()
     };
-    for _ in 0..2 {
-        let (changes, _) = transfer(from.path(), to.path(), options).await;
-        assert_eq!(changes.expect("received").content_bytes, 4);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let touch = || {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(from.path().join("f"));
+        file.expect("open").set_modified(time).expect("set");
+    };
+    touch();
+    let mut changed = Vec::new();
+    for content in ["same", "same", "else", "else"] {
+        std::fs::write(from.path().join("f"), content).expect("written");
+        touch();
+        let (changes, _) = transfer(from.path(), to.path(), options.clone()).await;
+        let changes = changes.expect("received");
+        assert_eq!(changes.content_bytes, 4);
+        changed.push(changes.changed);
+        assert_eq!(state(from.path()), state(to.path()));
+    }
+    let f = vec!["f".to_owned()];
+    assert_eq!(changed, [f.clone(), vec![], f, vec![]]);
+}
+
+#[tokio::test]
+async fn differ_none_keeps_names_of_one_file_together() {
+    let (from, to) = (
+        tempfile::tempdir().expect("a"),
+        tempfile::tempdir().expect("b"),
+    );
+    std::fs::write(from.path().join("a"), "same").expect("written");
+    std::fs::hard_link(from.path().join("a"), from.path().join("b")).expect("linked");
+    std::fs::create_dir(from.path().join("d")).expect("made");
+    std::os::unix::fs::symlink("a", from.path().join("l")).expect("linked");
+    let options = ReceiveOptions {
+        differ: Differ::None,
+        ..ReceiveOptions::default()
+    };
+    for _ in 0..3 {
+        let (changes, _) = transfer(from.path(), to.path(), options.clone()).await;
+        changes.expect("received");
+        assert_eq!(state(from.path()), state(to.path()));
+        let inode = |name: &str| to.path().join(name).metadata().expect("there").ino();
+        assert_eq!(inode("a"), inode("b"));
     }
 }
 

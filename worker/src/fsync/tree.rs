@@ -70,6 +70,14 @@ impl Tree {
             .open_read()
     }
 
+    /// Whether something has this path, whatever the filter says.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        let path = Path::new(path);
+        let found = self.root.metadata(path, crate::confine::Last::NoFollow);
+        found.is_ok()
+    }
+
     /// Visits what the filter leaves, each directory before its content.
     ///
     /// A second name of a file has the first name that was visited as its `linkname`. A directory that only leads to

@@ -1,7 +1,7 @@
 //! Letting go of what is kept beyond builds.
 //!
 //! # Model
-//! What is kept is in rooms: results, cache mounts, mirrors of clients' directories. A [`Room`] lists its records and
+//! What is kept is in rooms: results, cache mounts, mirrors of clients' directories, repositories. A [`Room`] lists its records and
 //! removes them; it never removes one that is in use. The [`Collector`] decides which go (parity sheet C6), and then
 //! sweeps what no record needs any more: cache links, layers and blobs.
 //!
@@ -18,8 +18,8 @@ mod policy;
 mod room;
 
 mod cache_mounts;
+mod folders;
 mod ledger;
-mod mirrors;
 mod plan;
 mod results;
 mod sweep;
@@ -32,9 +32,9 @@ mod tests;
 pub use cache_mounts::CacheMountRoom;
 pub use collector::Collector;
 pub use error::GcError;
+pub use folders::FolderRoom;
+pub(crate) use folders::{FolderKind, FolderLocks};
 pub use ledger::{Ledger, LedgerEntry};
-pub(crate) use mirrors::MirrorLocks;
-pub use mirrors::MirrorRoom;
 pub use policy::{DiskSpace, DiskState, GcPolicy, GcRule};
 pub use results::{ResultRoom, ResultUses};
 pub use room::{Room, allocated_bytes};

@@ -17,8 +17,10 @@ use super::{
     archive::{ArchiveReader, Entry, EntryKind, SparsePart},
 };
 use crate::{
-    confine::{Kind, Last, Metadata, Node, Owner, Root, Time},
+    confine::{ConfineError, Kind, Last, Metadata, Node, Owner, Root, Time},
     limits::Limits,
+    mount::opaque_mark,
+    userns::Identity,
 };
 
 /// What was unpacked.
@@ -53,6 +55,9 @@ pub fn apply(input: impl Read, root: &Root, limits: &Limits) -> Result<Applied, 
         directory_times: BTreeMap::new(),
         applied: Applied::default(),
         max_bytes: limits.layer_unpacked_bytes,
+        identity: Identity::of_this_process(),
+        foreign_owners: 0,
+        devices_left_out: 0,
     };
     while let Some(entry) = reader.next_entry()? {
         let path = entry.path.clone();
@@ -61,6 +66,7 @@ pub fn apply(input: impl Read, root: &Root, limits: &Limits) -> Result<Applied, 
             .map_err(|error| error.at(path))?;
     }
     unpacking.set_directory_times()?;
+    unpacking.say_what_differs();
     Ok(unpacking.applied)
 }
 
@@ -72,6 +78,12 @@ struct Unpacking<'a> {
     directory_times: BTreeMap<PathBuf, (Time, Time)>,
     applied: Applied,
     max_bytes: u64,
+    /// Whose ids and devices there can be.
+    identity: &'static Identity,
+    /// Entries whose owner there is not here.
+    foreign_owners: u64,
+    /// Entries that only a root of the machine could make.
+    devices_left_out: u64,
 }
 
 /// What an entry's name asks for.
@@ -200,7 +212,7 @@ impl Unpacking<'_> {
 
     fn set_opaque(&mut self, directory: &Node) -> Result<(), LayerError> {
         self.applied.is_opaque = true;
-        Ok(directory.set_xattr(OsStr::new("trusted.overlay.opaque"), b"y")?)
+        Ok(directory.set_xattr(OsStr::new(opaque_mark()), b"y")?)
     }
 
     /// A whiteout hides what is in layers below. What this layer has of the same name stays,
@@ -218,7 +230,7 @@ impl Unpacking<'_> {
                 let parent = self.parent(entry)?;
                 parent.mknod(hidden.as_ref(), Kind::CharDevice, 0, 0)?;
                 let node = parent.resolve(hidden.as_ref(), Last::NoFollow)?;
-                Ok(node.set_owner(owner_of(entry))?)
+                Ok(node.set_owner(self.owner_of(entry))?)
             }
         }
     }
@@ -256,12 +268,21 @@ impl Unpacking<'_> {
                     EntryKind::BlockDevice => Kind::BlockDevice,
                     _ => Kind::Fifo,
                 };
-                self.parent(entry)?
-                    .mknod(name, kind, entry.mode, entry.device)?;
+                let made = self
+                    .parent(entry)?
+                    .mknod(name, kind, entry.mode, entry.device);
+                match made {
+                    Err(error) if kind != Kind::Fifo && self.may_lack(&error) => {
+                        self.devices_left_out += 1;
+                        return Ok(());
+                    }
+                    made => made?,
+                }
             }
         }
         let node = self.parent(entry)?.resolve(name, Last::NoFollow)?;
-        set_attributes(&node, entry)
+        let owner = self.owner_of(entry);
+        self.set_attributes(&node, entry, owner)
     }
 
     /// A hard link's target is a path of the archive, whatever it looks like.
@@ -290,14 +311,83 @@ impl Unpacking<'_> {
             None => copy(content, &mut file, entry.size)?,
             Some(parts) => copy_parts(content, &mut file, parts, entry.length)?,
         }
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        let owner = self.owner_of(entry);
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::fchown(&file, Some(uid), Some(gid))?;
         for (name, value) in taken_xattrs(entry) {
             let set = rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty());
-            accept_xattr(set, true)?;
+            self.accept_xattr(name, set, true)?;
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;
         Ok(rustix::fs::futimens(file.as_fd(), &timestamps(entry))?)
+    }
+
+    /// The entry's owner, or root for one that this process cannot name.
+    fn owner_of(&mut self, entry: &Entry) -> Owner {
+        let uid = Some(entry.uid).filter(|id| self.identity.has_user(*id));
+        let gid = Some(entry.gid).filter(|id| self.identity.has_group(*id));
+        self.foreign_owners += u64::from(uid.is_none() || gid.is_none());
+        Owner {
+            uid: uid.unwrap_or(0),
+            gid: gid.unwrap_or(0),
+        }
+    }
+
+    /// Owner before attributes before mode before times: each may undo a part of a later one.
+    fn set_attributes(&self, node: &Node, entry: &Entry, owner: Owner) -> Result<(), LayerError> {
+        let metadata = node.metadata()?;
+        node.set_owner(owner)?;
+        for (name, value) in taken_xattrs(entry) {
+            let takes_user = matches!(metadata.kind, Kind::File | Kind::Directory);
+            if let Err(error) = node.set_xattr(name, value) {
+                match error.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(errno) => self.accept_xattr(name, Err(errno), takes_user)?,
+                    None => return Err(error.into()),
+                }
+            }
+        }
+        if metadata.kind != Kind::Symlink {
+            node.set_mode(entry.mode)?;
+        }
+        let (accessed, modified) = times_of(entry);
+        Ok(node.set_times(accessed, modified)?)
+    }
+
+    /// An attribute that the file system does not know is left out, as is a user's on something
+    /// that cannot have one, and one that takes rights over the machine.
+    fn accept_xattr(
+        &self,
+        name: &OsStr,
+        set: Result<(), Errno>,
+        takes_user: bool,
+    ) -> Result<(), LayerError> {
+        let is_machines = self.identity.is_mapped() && name.as_bytes().starts_with(b"security.");
+        match set {
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(Errno::PERM) if !takes_user || is_machines => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Whether something could not be made for want of rights that nobody in a user namespace has.
+    fn may_lack(&self, error: &ConfineError) -> bool {
+        self.identity.is_mapped() && error.raw_os_error() == Some(Errno::PERM.raw_os_error())
+    }
+
+    fn say_what_differs(&self) {
+        if self.foreign_owners > 0 {
+            tracing::warn!(
+                files = self.foreign_owners,
+                "files of a layer belong to users that are not here, and belong to root in what is built; a range in \
+                 /etc/subuid and /etc/subgid gives this user more ids"
+            );
+        }
+        if self.devices_left_out > 0 {
+            tracing::warn!(
+                devices = self.devices_left_out,
+                "device nodes of a layer are left out: it takes root to make them"
+            );
+        }
     }
 
     fn set_directory_times(&mut self) -> Result<(), LayerError> {
@@ -324,33 +414,6 @@ fn is_whiteout(metadata: &Metadata) -> bool {
     metadata.kind == Kind::CharDevice && metadata.special_device == 0
 }
 
-const fn owner_of(entry: &Entry) -> Owner {
-    Owner {
-        uid: entry.uid,
-        gid: entry.gid,
-    }
-}
-
-/// Owner before attributes before mode before times: each may undo a part of a later one.
-fn set_attributes(node: &Node, entry: &Entry) -> Result<(), LayerError> {
-    let metadata = node.metadata()?;
-    node.set_owner(owner_of(entry))?;
-    for (name, value) in taken_xattrs(entry) {
-        let takes_user = matches!(metadata.kind, Kind::File | Kind::Directory);
-        if let Err(error) = node.set_xattr(name, value) {
-            match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(errno) => accept_xattr(Err(errno), takes_user)?,
-                None => return Err(error.into()),
-            }
-        }
-    }
-    if metadata.kind != Kind::Symlink {
-        node.set_mode(entry.mode)?;
-    }
-    let (accessed, modified) = times_of(entry);
-    Ok(node.set_times(accessed, modified)?)
-}
-
 /// The attributes that an archive may set. `trusted.` is for the kernel and root alone, and
 /// `user.overlay.` is what overlayfs without root keeps its secrets in.
 fn taken_xattrs(entry: &Entry) -> impl Iterator<Item = (&OsStr, &[u8])> {
@@ -359,16 +422,6 @@ fn taken_xattrs(entry: &Entry) -> impl Iterator<Item = (&OsStr, &[u8])> {
         .iter()
         .filter(|(name, _)| !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay."))
         .map(|(name, value)| (OsStr::from_bytes(name), value.as_slice()))
-}
-
-/// An attribute that the file system does not know is left out, as is a user's on something
-/// that cannot have one.
-fn accept_xattr(set: Result<(), Errno>, takes_user: bool) -> Result<(), LayerError> {
-    match set {
-        Err(Errno::OPNOTSUPP) => Ok(()),
-        Err(Errno::PERM) if !takes_user => Ok(()),
-        other => Ok(other?),
-    }
 }
 
 /// Access and modification as they are set: the access not before the modification, and what

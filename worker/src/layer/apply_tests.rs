@@ -119,7 +119,7 @@ fn is_opaque(sandbox: &Sandbox, name: &str) -> bool {
         .xattrs()
         .unwrap()
         .iter()
-        .any(|(name, value)| name == "trusted.overlay.opaque" && value == b"y")
+        .any(|(name, value)| name == crate::mount::opaque_mark() && value == b"y")
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::alike::{CAPABILITY, attribute, capability, is_same};
 use crate::confine::{DirEntry, Kind, Last, Metadata, Root};
+use crate::mount::{opaque_mark, redirect_mark};
 
 /// Writes the archive of a layer: what `changes`, a directory in overlayfs's form, changes of
 /// `below`, the state that it lies on (`None` for scratch).
@@ -340,21 +341,14 @@ fn capability_record(file: &File) -> Result<Vec<(String, Vec<u8>)>, LayerError> 
 }
 
 fn is_opaque(directory: &Root) -> Result<bool, LayerError> {
-    for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
-        if attribute(directory, name)? == b"y" {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(attribute(directory, opaque_mark())? == b"y")
 }
 
 fn refuse_redirect(directory: &Root, path: &Path) -> Result<(), LayerError> {
-    for name in ["trusted.overlay.redirect", "user.overlay.redirect"] {
-        if !attribute(directory, name)?.is_empty() {
-            return Err(LayerError::Redirect {
-                path: path.to_owned(),
-            });
-        }
+    if attribute(directory, redirect_mark())?.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(LayerError::Redirect {
+        path: path.to_owned(),
+    })
 }

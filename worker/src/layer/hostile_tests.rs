@@ -187,3 +187,37 @@ fn special_files_are_made_and_never_opened() {
         .unwrap();
     assert_eq!(sandbox.read("p"), "2");
 }
+
+// T-C10
+#[test]
+fn a_folder_that_somebody_swaps_while_it_is_unpacked_leads_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let sandbox = Sandbox::new();
+    let over = AtomicBool::new(false);
+    let entries: Vec<(Header, String)> = (0..200)
+        .map(|number| (file(&format!("d/f{number}")), "evil".to_owned()))
+        .collect();
+    let entries: Vec<(Header, &str)> = entries
+        .iter()
+        .map(|(header, content)| (header.clone(), content.as_str()))
+        .chain([(file("d/victim"), "evil")])
+        .collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (folder, away) = (sandbox.path("d"), sandbox.path("away"));
+            while !over.load(Ordering::Relaxed) {
+                // Whether each step works depends on where the other side is.
+                let _ = fs::rename(&folder, &away);
+                let _ = std::os::unix::fs::symlink(sandbox.dir.path(), &folder);
+                std::thread::yield_now();
+                let _ = fs::remove_file(&folder);
+                let _ = fs::rename(&away, &folder);
+            }
+        });
+        for _ in 0..20 {
+            let _ = sandbox.apply(&entries);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    sandbox.victim_is_untouched();
+}

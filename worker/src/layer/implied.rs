@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{LayerError, Layers};
 use crate::confine::{Kind, Last, Node, Root};
 use crate::meta::LayerId;
+use crate::mount::opaque_mark;
 
 impl Layers {
     /// Gives such directories the owner, mode, times and attributes that they have in the layers below, as unpacking on
@@ -60,7 +61,7 @@ impl Layers {
                     // A file or a whiteout: what is below it does not show.
                     return Ok(None);
                 }
-                let opaque = OsStr::new("trusted.overlay.opaque");
+                let opaque = OsStr::new(opaque_mark());
                 hidden |= node.xattrs()?.iter().any(|(name, _)| name == opaque);
                 if part == path {
                     return Ok(Some(node));
@@ -79,7 +80,8 @@ fn copy_attributes(from: &Node, to: &Node) -> Result<(), LayerError> {
     to.set_owner(metadata.owner)?;
     for (name, value) in from.xattrs()? {
         // Overlayfs's own are about the layer and not about the directory.
-        if !name.as_encoded_bytes().starts_with(b"trusted.overlay.") {
+        let bytes = name.as_encoded_bytes();
+        if !(bytes.starts_with(b"trusted.overlay.") || bytes.starts_with(b"user.overlay.")) {
             to.set_xattr(&name, &value)?;
         }
     }

@@ -3,13 +3,18 @@ use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, ResultId, SessionId};
 use cooper_core::ports::{
     Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles, SourceMeta,
-    SourceQuery,
+    SourceQuery, StatementChain, StatementQuery,
 };
+
+use cooper_proto::oci::Descriptor;
 
 use super::LocalWorker;
 use super::run::{Scheme, blocking, unheard};
 use crate::confine::Root;
+use crate::images::meta_failure;
+use crate::layer::Compression;
 use crate::look;
+use crate::meta::{LayerBlob, LayerId, Meta, MetaError};
 use crate::snapshot::View;
 
 #[async_trait]
@@ -56,6 +61,31 @@ impl ResultFiles for LocalWorker {
         self.image_source.resolve(query, sessions).await
     }
 
+    async fn layer_blobs(&self, result: &ResultId) -> Result<Option<Vec<Descriptor>>, Failure> {
+        let (layers, result) = (self.layers.clone(), result.clone());
+        blocking(move || {
+            let meta = layers.snapshots().meta();
+            let chain = meta.result(&result).map_err(|error| meta_failure(&error))?;
+            let mut blobs = Vec::with_capacity(chain.layers.len());
+            for id in &chain.layers {
+                let Some(blob) = known_blob(meta, id).map_err(|error| meta_failure(&error))? else {
+                    return Ok(None);
+                };
+                blobs.push(Descriptor::new(blob.media_type, blob.digest, blob.size));
+            }
+            Ok(Some(blobs))
+        })
+        .await
+    }
+
+    async fn resolve_statements(
+        &self,
+        query: &StatementQuery,
+        sessions: &[SessionId],
+    ) -> Result<Option<StatementChain>, Failure> {
+        self.image_source.statements(query, sessions).await
+    }
+
     async fn resolve_source(
         &self,
         query: &SourceQuery,
@@ -71,7 +101,7 @@ impl ResultFiles for LocalWorker {
                 let meta = self.git_source.meta(query, sessions, &events).await?;
                 Ok(SourceMeta::Git(meta))
             }
-            Scheme::Image | Scheme::Local => Err(Failure::new(
+            Scheme::Image | Scheme::Local | Scheme::Blob => Err(Failure::new(
                 FailureKind::InvalidInput,
                 format!(
                     "{} is neither a file by URL nor a repository",
@@ -80,6 +110,27 @@ impl ResultFiles for LocalWorker {
             )),
         }
     }
+}
+
+/// The archive that a layer is known as, of those that there are the most usual.
+fn known_blob(meta: &Meta, id: &LayerId) -> Result<Option<LayerBlob>, MetaError> {
+    let layer = meta.layer(id)?;
+    if let Some(origin) = layer.origin {
+        return Ok(Some(origin.blob));
+    }
+    let Some(diff_id) = layer.diff_id else {
+        return Ok(None);
+    };
+    for compression in [
+        Compression::Gzip,
+        Compression::Zstd,
+        Compression::Uncompressed,
+    ] {
+        if let Some(blob) = meta.layer_blob(&diff_id, compression.name())? {
+            return Ok(Some(blob));
+        }
+    }
+    Ok(None)
 }
 
 impl LocalWorker {

@@ -7,4 +7,4 @@ mod open;
 mod run;
 mod worker;
 
-pub use open::{LocalWorker, OpenError, WorkerSettings};
+pub use open::{LocalWorker, OpenError, RuntimeSettings, WorkerSettings};

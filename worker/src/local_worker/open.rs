@@ -13,7 +13,7 @@ use crate::checksum::ContentSums;
 use crate::content::{ContentError, ContentStore};
 use crate::distribution::{Distribution, DistributionConfig, DistributionError};
 use crate::emulators::runnable_platforms;
-use crate::exec::RunnerProgram;
+use crate::exec::{OldRuntime, OtherRuntime, RunnerProgram, RuntimeError};
 use crate::gc::{
     CacheMountRoom, Collector, GcError, GcPolicy, Ledger, ResultRoom, ResultUses, Room,
 };
@@ -24,8 +24,10 @@ use crate::meta::{LayerId, Meta, MetaError};
 use crate::mount::{CacheMounts, MountError};
 use crate::network::{NetworkError, NetworkSettings, Networks};
 use crate::op::exec::{ExecOps, ExecParts};
-use crate::snapshot::{Durability, SnapshotError, Snapshots};
-use crate::source::{GitSettings, GitSource, HttpSource, ImageSource, LocalSource};
+use crate::snapshot::{Durability, SnapshotError, Snapshots, Snapshotter};
+use crate::source::{
+    BlobSource, Blobs, GitSettings, GitSource, HttpSource, ImageSource, LocalSource,
+};
 use crate::state::StateDir;
 
 /// What a worker is made with.
@@ -44,6 +46,8 @@ pub struct WorkerSettings {
     pub sessions: Arc<dyn Sessions>,
     /// The program that containers are started with.
     pub runner: RunnerProgram,
+    /// Another runtime that sets the containers up; none for our own.
+    pub runtime: Option<RuntimeSettings>,
     /// How steps are connected.
     pub network: NetworkSettings,
     /// Where devices for steps are described.
@@ -54,6 +58,10 @@ pub struct WorkerSettings {
     pub garbage: GcPolicy,
     /// Further labels.
     pub labels: BTreeMap<String, String>,
+    /// How layers become directories; the first one that works here when `None`.
+    pub snapshotter: Option<Snapshotter>,
+    /// Whether steps may see the processes outside, where the kernel refuses them a `/proc` of their own.
+    pub shares_processes: bool,
 }
 
 /// Performs ops on this machine. Clones are the same worker.
@@ -70,6 +78,7 @@ pub struct LocalWorker {
     pub(super) local_source: LocalSource,
     pub(super) http_source: HttpSource,
     pub(super) git_source: GitSource,
+    pub(super) blob_source: BlobSource,
     pub(super) exec: ExecOps,
     pub(super) networks: Networks,
     pub(super) devices: Devices,
@@ -118,6 +127,32 @@ pub enum OpenError {
     /// What limits steps.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
+    /// The other runtime that was asked for.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// Control group that steps are put below when another runtime runs them and nothing else is said.
+const DEFAULT_PARENT: &str = "cooper";
+
+/// Another runtime that sets containers up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeSettings {
+    /// Its program: a path, or a name that is looked for in `PATH`.
+    pub binary: PathBuf,
+    /// What is done about a version that steps can misuse.
+    pub old: OldRuntime,
+}
+
+impl RuntimeSettings {
+    /// A runtime of which any version will do.
+    #[must_use]
+    pub fn of(binary: PathBuf) -> Self {
+        Self {
+            binary,
+            old: OldRuntime::default(),
+        }
+    }
 }
 
 /// Collection and key under which a worker's id is kept.
@@ -136,7 +171,13 @@ impl LocalWorker {
         })?;
         let meta = Meta::open(&state.meta())?;
         let content = ContentStore::open(state.root(), &limits)?;
-        let snapshots = Snapshots::open(&state, meta.clone(), &limits, settings.durability)?;
+        let snapshotter = match settings.snapshotter {
+            Some(forced) => forced.try_in(&state.work()).map(|()| forced)?,
+            None => Snapshotter::choose(&state.work()),
+        };
+        let durability = settings.durability;
+        let snapshots =
+            Snapshots::open_with(&state, meta.clone(), &limits, durability, snapshotter)?;
         let layers = Layers::new(content.clone(), snapshots.clone(), limits.clone());
         let images = ImageStore::new(&content, &snapshots, &limits);
         let distribution = Distribution::new(settings.registries)?;
@@ -148,22 +189,44 @@ impl LocalWorker {
             CacheMounts::new(&state.cache_mounts()).with_ledger(cache_ledger.clone());
         let networks = Networks::open(&settings.network, &state.networks())?;
         let devices = Devices::new(settings.devices);
+        let (runner, parent) = match settings.runtime {
+            None => (settings.runner, settings.cgroup_parent.as_str()),
+            Some(RuntimeSettings { binary, old }) => {
+                let other = OtherRuntime::find(&binary, &state.runtime(), old)?;
+                // Another runtime puts a container at one place in all hierarchies.
+                let parent = match settings.cgroup_parent.as_str() {
+                    "" => DEFAULT_PARENT,
+                    parent => parent,
+                };
+                (settings.runner.with_runtime(other), parent)
+            }
+        };
         let exec = ExecOps::new(ExecParts {
             snapshots: snapshots.clone(),
             cache_mounts: cache_mounts.clone(),
             sessions: Arc::clone(&sessions),
-            program: settings.runner,
+            program: runner,
             networks: networks.clone(),
             devices: devices.clone(),
-            cgroups: Cgroups::of_this_machine(&instance, &settings.cgroup_parent)?,
+            shares_processes: settings.shares_processes,
+            cgroups: Cgroups::of_this_machine(&instance, parent)?
+                .noting(&state.cgroup_parents())?,
         });
         let sums = ContentSums::new(snapshots.clone());
         let uses = ResultUses::default();
         let local_source = LocalSource::new(&state, &snapshots, &sums, Arc::clone(&sessions));
+        let blobs = Blobs::new(&images, &distribution, Arc::clone(&sessions));
+        let git_source = GitSource::new(
+            (&state, &snapshots, &limits),
+            blobs.clone(),
+            Arc::clone(&sessions),
+            settings.git,
+        );
         let rooms: Vec<Box<dyn Room>> = vec![
             Box::new(ResultRoom::new(&layers, &images, &uses)),
             Box::new(CacheMountRoom::new(&cache_mounts, &cache_ledger)),
             Box::new(local_source.room()),
+            Box::new(git_source.room()),
         ];
         let folder = state.root().to_owned();
         let collector = Collector::new(rooms, &layers, &images, folder, &settings.garbage)?;
@@ -173,7 +236,8 @@ impl LocalWorker {
             image_source: ImageSource::new(&images, &layers, &distribution, Arc::clone(&sessions)),
             local_source,
             http_source: HttpSource::new(&snapshots, &limits, Arc::clone(&sessions))?,
-            git_source: GitSource::new(&state, &snapshots, sessions, settings.git),
+            blob_source: BlobSource::new(&snapshots, &limits, blobs),
+            git_source,
             limits,
             snapshots,
             layers,

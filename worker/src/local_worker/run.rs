@@ -21,6 +21,8 @@ pub(super) enum Scheme {
     Http,
     /// A repository.
     Git,
+    /// A blob of a registry or an OCI layout.
+    Blob,
 }
 
 impl Scheme {
@@ -47,9 +49,7 @@ impl Scheme {
             "local" => Ok(Self::Local),
             "http" | "https" => Ok(Self::Http),
             "git" => Ok(Self::Git),
-            "docker-image+blob" | "oci-layout+blob" => Err(Failure::unsupported(format!(
-                "a source of scheme {scheme}://"
-            ))),
+            "docker-image+blob" | "oci-layout+blob" => Ok(Self::Blob),
             _ => Err(Failure::new(
                 FailureKind::InvalidInput,
                 format!("unknown source scheme in {:?}", redacted(identifier)),
@@ -128,6 +128,10 @@ impl LocalWorker {
                 made = self.http_source.run(request, events) => made,
                 () = cancelled => return OpOutcome::Cancelled,
             },
+            Scheme::Blob => tokio::select! {
+                made = self.blob_source.run(request, events) => made,
+                () = cancelled => return OpOutcome::Cancelled,
+            },
             Scheme::Image => tokio::select! {
                 made = self.image_source.run(request, events) => made,
                 () = cancelled => return OpOutcome::Cancelled,
@@ -150,7 +154,8 @@ impl LocalWorker {
         let (snapshots, limits) = (self.snapshots.clone(), self.limits.clone());
         let (inputs, name) = (request.inputs.clone(), request.name.clone());
         let work = move |stop: &Stop| {
-            fileop::run(&snapshots, &limits, &op, &inputs, &name, stop).map_err(Failure::from)
+            fileop::run(&snapshots, &limits, &op, &inputs, &name, stop)
+                .map_err(|failure| failure.told(&inputs, &snapshots))
         };
         self.stoppable(work, cancelled).await
     }
@@ -195,10 +200,13 @@ impl LocalWorker {
             () = cancelled => {
                 stop.ask();
                 // What it made in time is nobody's.
-                if let Ok(Ok(results)) = work.await {
-                    let pins = self.snapshots.meta().pins();
-                    results.iter().for_each(|result| pins.unpin(result));
-                }
+                let made = match work.await {
+                    Ok(Ok(results)) => results,
+                    Ok(Err(failure)) => failure.op.map(|op| op.made()).unwrap_or_default(),
+                    Err(_) => Vec::new(),
+                };
+                let pins = self.snapshots.meta().pins();
+                made.iter().for_each(|result| pins.unpin(result));
                 return OpOutcome::Cancelled;
             }
         };
@@ -238,6 +246,7 @@ pub(super) fn failed(failure: Failure) -> OpOutcome {
         FailureKind::InvalidInput
         | FailureKind::Exit { .. }
         | FailureKind::NotFound
+        | FailureKind::MissingPath
         | FailureKind::Denied
         | FailureKind::Unsupported => OpOutcome::Failed(failure),
     }

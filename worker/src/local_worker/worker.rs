@@ -1,14 +1,15 @@
 use async_trait::async_trait;
-use cooper_core::model::{Failure, FailureKind, JobId, ResultId};
+use cooper_core::model::{Failure, FailureKind, JobId, Material, Pin, ResultId};
 use cooper_core::ports::{
     Cancelled, ContentKeyRequest, Events, OpOutcome, OpRequest, SourceKey, SourceKeyRequest,
     Worker, WorkerInfo,
 };
-use cooper_proto::Digest;
+use cooper_proto::{Digest, pb};
 
 use super::LocalWorker;
 use super::run::{Scheme, blocking};
 use crate::checksum::ChecksumError;
+use crate::source::{blob_material, git_material, http_material, image_material};
 
 /// Prefix of the labels that clients of BuildKit look at (parity sheet C7; the typo is theirs).
 const LABEL: &str = "org.mobyproject.buildkit.worker.";
@@ -19,7 +20,7 @@ impl Worker for LocalWorker {
         let labels = [
             ("executor", "cooper"),
             ("hostname", &self.hostname),
-            ("snapshotter", "overlayfs"),
+            ("snapshotter", self.snapshots.snapshotter().name()),
             ("network", self.networks.label()),
         ];
         let own = labels.map(|(name, value)| (format!("{LABEL}{name}"), value.to_owned()));
@@ -42,6 +43,7 @@ impl Worker for LocalWorker {
             Scheme::Local => self.local_source.key(&request),
             Scheme::Git => self.git_source.key(&request, &events).await,
             Scheme::Http => self.http_source.key(&request, &events).await,
+            Scheme::Blob => self.blob_source.key(&request),
         }
     }
 
@@ -57,9 +59,16 @@ impl Worker for LocalWorker {
         blocking(move || {
             let found = sums.with(&request.result, |sums| sums.selectors(&request.selectors));
             found.map_err(|error| match error {
-                // BuildKit's words, which its users' scripts look for.
+                // BuildKit's words, which its users' scripts look for. Of nothing at all it speaks as of a file system.
+                ChecksumError::NotFound { path } if request.result.is_scratch() => Failure::new(
+                    FailureKind::MissingPath,
+                    format!(
+                        "failed to compute cache key: failed to calculate checksum of ref {}: {path}: no such file or directory",
+                        request.result
+                    ),
+                ),
                 ChecksumError::NotFound { path } => Failure::new(
-                    FailureKind::NotFound,
+                    FailureKind::MissingPath,
                     format!(
                         "failed to compute cache key: failed to calculate checksum of ref {}: {path:?}: not found",
                         request.result
@@ -69,6 +78,24 @@ impl Worker for LocalWorker {
             })
         })
         .await
+    }
+
+    fn material(&self, op: &pb::Op, pin: &Pin) -> Option<Material> {
+        match Scheme::of(op).ok()? {
+            Scheme::Image => image_material(op, pin),
+            Scheme::Git => git_material(op, pin),
+            Scheme::Http => http_material(op, pin),
+            Scheme::Blob => blob_material(op, pin),
+            Scheme::Local => {
+                let Some(pb::op::Op::Source(source)) = &op.op else {
+                    return None;
+                };
+                let name = source.identifier.strip_prefix("local://")?;
+                Some(Material::Local {
+                    name: name.to_owned(),
+                })
+            }
+        }
     }
 
     async fn contents(&self, request: &ContentKeyRequest, limit: usize) -> Vec<(String, Digest)> {

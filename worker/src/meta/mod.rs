@@ -9,6 +9,7 @@
 //!
 //! [`Pins`] are in memory only: they say which results a running build still needs.
 
+mod database;
 mod documents;
 mod error;
 mod id;

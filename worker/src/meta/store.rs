@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{MetaError, Pins};
+use super::{MetaError, Pins, database::OpenDatabase};
 
 /// A table of one kind of record: text to versioned bytes.
 pub(super) type Records = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -69,7 +69,7 @@ pub struct Meta {
 }
 
 struct Inner {
-    database: Arc<Database>,
+    database: Arc<OpenDatabase>,
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<thread::JoinHandle<()>>,
     pins: Pins,
@@ -77,12 +77,12 @@ struct Inner {
 
 impl Meta {
     /// Opens the store in `file`, or makes it. After a crash this repairs what redb left
-    /// and loses nothing that was acknowledged.
+    /// and loses nothing that was acknowledged. A file that is damaged is set aside.
     ///
     /// # Errors
     /// When the file cannot be opened, is no store of ours, or another process has it open.
     pub fn open(file: &Path) -> Result<Self, MetaError> {
-        let database = Arc::new(Database::create(file)?);
+        let database = Arc::new(OpenDatabase::open(file)?);
         let (sender, receiver) = mpsc::channel();
         let for_writer = Arc::clone(&database);
         let writer = thread::Builder::new()
@@ -145,7 +145,8 @@ impl Meta {
     /// # Errors
     /// When the store fails.
     pub(crate) fn read(&self) -> Result<ReadTransaction, MetaError> {
-        Ok(self.inner.database.begin_read()?)
+        let begun = self.inner.database.begin(ReadableDatabase::begin_read)?;
+        Ok(begun.0)
     }
 
     fn submit<T: Send + 'static>(
@@ -197,7 +198,7 @@ impl std::fmt::Debug for Meta {
     }
 }
 
-fn write_in_groups(database: &Database, requests: &mpsc::Receiver<Request>) {
+fn write_in_groups(database: &OpenDatabase, requests: &mpsc::Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
         group.extend(requests.try_iter().take(GROUP - 1));
@@ -217,10 +218,15 @@ fn write_in_groups(database: &Database, requests: &mpsc::Receiver<Request>) {
     }
 }
 
-fn commit(database: &Database, group: &mut [Request]) -> Result<(), MetaError> {
-    let mut transaction = database.begin_write()?;
+fn commit(open: &OpenDatabase, group: &mut [Request]) -> Result<(), MetaError> {
+    let (mut transaction, database) = open.begin(Database::begin_write)?;
     // Costs a little at each commit and makes opening after a crash quick.
     transaction.set_quick_repair(true);
+    let written = write(transaction, group);
+    written.inspect_err(|error| open.has_failed(&database, error))
+}
+
+fn write(transaction: WriteTransaction, group: &mut [Request]) -> Result<(), MetaError> {
     for request in group {
         let tables = Tables {
             transaction: &transaction,

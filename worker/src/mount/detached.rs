@@ -6,7 +6,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use super::error::MountError;
 use crate::confine::{ConfineError, Root};
-use crate::sys::{MountAttributes, set_mount_attributes};
+use crate::sys::{MountAttributes, set_attributes_of_tree, set_mount_attributes};
 
 /// A mount without a place. Dropping the last handle on it unmounts it.
 #[derive(Debug)]
@@ -52,6 +52,26 @@ impl DetachedMount {
         let fd = rustix::mount::open_tree(object.as_fd(), "", flags)
             .map_err(|errno| fail("open_tree")(errno.into()))?;
         set_mount_attributes(&fd, MountAttributes::default()).map_err(fail("mount_setattr"))?;
+        Ok(Self { fd })
+    }
+
+    /// As [`Self::bind`], with all that is mounted below the object, and with `attributes` on each of these mounts.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub(crate) fn bind_tree(
+        object: impl AsFd,
+        attributes: MountAttributes,
+    ) -> Result<Self, MountError> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH
+            | OpenTreeFlags::AT_RECURSIVE;
+        let fail =
+            |step| move |error: std::io::Error| MountError::new("an open directory", step, error);
+        let fd = rustix::mount::open_tree(object.as_fd(), "", flags)
+            .map_err(|errno| fail("open_tree")(errno.into()))?;
+        set_attributes_of_tree(&fd, attributes).map_err(fail("mount_setattr"))?;
         Ok(Self { fd })
     }
 

@@ -6,6 +6,8 @@
 mod cache;
 mod detached;
 mod error;
+mod fuse_overlay;
+mod marks;
 mod overlay;
 mod overlay_classic;
 mod seed;
@@ -14,5 +16,8 @@ mod stubs;
 pub use cache::{CacheLease, CacheMounts, Sharing};
 pub use detached::{DetachedMount, TmpfsOptions};
 pub use error::MountError;
+pub(crate) use fuse_overlay::{FuseDaemon, mount_by_fuse};
+pub(crate) use marks::{is_marked_opaque, opaque_mark, redirect_mark};
 pub use overlay::{Flush, OverlayMount, Upper};
+pub(crate) use seed::{copy_file, copy_properties};
 pub use stubs::{MountStubs, StubDepth};

@@ -8,6 +8,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::detached::DetachedMount;
 use super::error::MountError;
+use super::marks::{keeps_marks_for_users, no_redirects};
 use super::overlay_classic::mount_classic;
 
 /// A chain of layers seen as one directory.
@@ -101,11 +102,15 @@ fn overlay(layers: &[PathBuf], upper: Option<&Upper>) -> Result<DetachedMount, M
     }
     // What a layer holds must mean the same without the mount: no renames or copies by reference to a lower layer.
     for (key, value) in [
-        ("redirect_dir", "off"),
+        ("redirect_dir", no_redirects()),
         ("index", "off"),
         ("metacopy", "off"),
     ] {
         set(key, std::path::Path::new(value)).map_err(fail("set options"))?;
+    }
+    if keeps_marks_for_users() {
+        rustix::mount::fsconfig_set_flag(context.as_fd(), "userxattr")
+            .map_err(fail("set userxattr"))?;
     }
     if let Some(upper) = upper {
         set("upperdir", &upper.changes).map_err(fail("set upperdir"))?;

@@ -8,6 +8,7 @@ use rustix::mount::MountFlags;
 
 use super::detached::DetachedMount;
 use super::error::MountError;
+use super::marks::{keeps_marks_for_users, no_redirects};
 use super::overlay::{Flush, OverlayMount};
 use crate::sys::with_own_mounts;
 
@@ -76,9 +77,13 @@ fn options(layers: &[OwnedFd], directories: Option<&(OwnedFd, OwnedFd)>, flush: 
     let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let layers: Vec<String> = layers.iter().map(name).collect();
     let mut options = format!(
-        "redirect_dir=off,index=off,metacopy=off,lowerdir={}",
+        "redirect_dir={},index=off,metacopy=off,lowerdir={}",
+        no_redirects(),
         layers.join(":")
     );
+    if keeps_marks_for_users() {
+        options.push_str(",userxattr");
+    }
     if let Some((changes, work)) = directories {
         let _ = write!(
             options,

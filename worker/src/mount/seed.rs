@@ -40,7 +40,11 @@ pub(super) fn seed(from: &Root, to: &Root) -> Result<(), ConfineError> {
         .set_times(metadata.atime, metadata.mtime)
 }
 
-fn copy_file(node: &Node, to: &Root, path: &Path) -> Result<(), ConfineError> {
+/// Copies the content of a regular file to a new one.
+///
+/// # Errors
+/// Where it cannot be read or written.
+pub(crate) fn copy_file(node: &Node, to: &Root, path: &Path) -> Result<(), ConfineError> {
     let (mut source, mut target) = (node.open_read()?, to.create_file(path, 0o600)?);
     // On Linux this copies inside the kernel, sharing blocks where the file system can.
     io::copy(&mut source, &mut target)
@@ -52,11 +56,20 @@ fn copy_file(node: &Node, to: &Root, path: &Path) -> Result<(), ConfineError> {
         })
 }
 
-fn copy_properties(from: &Node, metadata: &Metadata, to: &Node) -> Result<(), ConfineError> {
+/// Gives `to` the owner, attributes, mode and times of `from`, but no marks of overlays.
+///
+/// # Errors
+/// Where they cannot be read or set.
+pub(crate) fn copy_properties(
+    from: &Node,
+    metadata: &Metadata,
+    to: &Node,
+) -> Result<(), ConfineError> {
     to.set_owner(metadata.owner)?;
     for (name, value) in from.xattrs()? {
         // Marks of the overlay that we read through say nothing of the content.
-        if !name.to_string_lossy().starts_with("trusted.overlay.") {
+        let name_text = name.to_string_lossy();
+        if !(name_text.starts_with("trusted.overlay.") || name_text.starts_with("user.overlay.")) {
             to.set_xattr(&name, &value)?;
         }
     }

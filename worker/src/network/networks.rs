@@ -49,16 +49,19 @@ impl Networks {
     /// # Errors
     /// When the settings name what is not there, or the plugins do not make what they should.
     pub fn open(settings: &NetworkSettings, folder: &Path) -> Result<Self, NetworkError> {
-        let (plugins, bridge) = plugins(settings)?;
+        let notes = Notes::open(folder)?;
+        let left = notes.bridge()?;
+        let (plugins, bridge) = plugins(settings, left.as_deref())?;
         let inner = Inner {
             plugins,
             dns: settings.dns.clone(),
-            notes: Notes::open(folder)?,
+            notes,
             pool: Mutex::default(),
             pool_size: settings.pool_size,
             bridge,
         };
         inner.undo_left()?;
+        inner.take_bridge(left)?;
         if inner.plugins.is_some() {
             inner.fill(settings.start_lock.as_deref())?;
         }
@@ -107,8 +110,12 @@ impl Networks {
     }
 }
 
-/// The plugins that the settings ask for, and the bridge that comes with them.
-fn plugins(settings: &NetworkSettings) -> Result<(Option<Plugins>, Option<String>), NetworkError> {
+/// The plugins that the settings ask for, and the bridge that comes with them: one that is not there, or that an earlier
+/// process of ours left.
+fn plugins(
+    settings: &NetworkSettings,
+    left: Option<&str>,
+) -> Result<(Option<Plugins>, Option<String>), NetworkError> {
     let exists = |what: &'static str, path: &Path| {
         path.metadata()
             .map(drop)
@@ -119,7 +126,8 @@ fn plugins(settings: &NetworkSettings) -> Result<(Option<Plugins>, Option<String
             })
     };
     let mode = match settings.mode {
-        NetworkMode::Auto if settings.cni_config.exists() => NetworkMode::Cni,
+        // A plain user's network is the machine's, where plugins may change nothing.
+        NetworkMode::Auto if settings.cni_config.exists() && !is_a_users() => NetworkMode::Cni,
         NetworkMode::Auto => NetworkMode::Host,
         mode => mode,
     };
@@ -128,7 +136,7 @@ fn plugins(settings: &NetworkSettings) -> Result<(Option<Plugins>, Option<String
             exists("CNI bridge", &settings.cni_programs.join("bridge"))?;
             let name = &settings.bridge_name;
             let plugins = Plugins::bridge(name, &settings.bridge_subnet, &settings.cni_programs);
-            let is_ours = !has_interface(name)?;
+            let is_ours = left == Some(name.as_str()) || !has_interface(name)?;
             Ok((Some(plugins), is_ours.then(|| name.clone())))
         }
         NetworkMode::Cni => {
@@ -147,7 +155,25 @@ fn plugins(settings: &NetworkSettings) -> Result<(Option<Plugins>, Option<String
     }
 }
 
+fn is_a_users() -> bool {
+    crate::userns::Identity::of_this_process().is_mapped()
+}
+
 impl Inner {
+    /// Notes the bridge that comes with the plugins, and removes another one that an earlier process left.
+    fn take_bridge(&self, left: Option<String>) -> Result<(), NetworkError> {
+        if let Some(left) = left.filter(|left| self.bridge.as_ref() != Some(left)) {
+            if has_interface(&left)? {
+                remove_bridge(&left)?;
+            }
+            self.notes.remove_bridge()?;
+        }
+        if let Some(name) = &self.bridge {
+            self.notes.write_bridge(name)?;
+        }
+        Ok(())
+    }
+
     fn undo_left(&self) -> Result<(), NetworkError> {
         for note in self.notes.all()? {
             if let Some(plugins) = &self.plugins {
@@ -244,10 +270,11 @@ impl Drop for Inner {
         for connected in self.pool.lock().drain(..) {
             self.disconnect(&connected);
         }
-        if let Some(name) = &self.bridge
-            && let Err(error) = remove_bridge(name)
-        {
-            tracing::warn!(%error, "the bridge {name} stays");
+        if let Some(name) = &self.bridge {
+            let removed = remove_bridge(name).and_then(|()| self.notes.remove_bridge());
+            if let Err(error) = removed {
+                tracing::warn!(%error, "the bridge {name} stays");
+            }
         }
     }
 }

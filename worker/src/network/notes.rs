@@ -14,6 +14,9 @@ pub(super) struct Note {
     pub(super) result: Value,
 }
 
+/// The file that names a bridge of ours; ids of namespaces are longer.
+const BRIDGE: &str = "bridge";
+
 /// Notes in a folder of ours, one file each. They need to survive this process and not the machine, whose end takes the
 /// networks with it.
 #[derive(Debug, Clone)]
@@ -39,11 +42,33 @@ impl Notes {
         fs::remove_file(self.folder.join(id))
     }
 
+    /// The bridge that is ours to remove, if there is one.
+    pub(super) fn bridge(&self) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.folder.join(BRIDGE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            name => name.map(Some),
+        }
+    }
+
+    /// Notes that a bridge is ours, before it is made.
+    pub(super) fn write_bridge(&self, name: &str) -> io::Result<()> {
+        let new = self.folder.join(format!("{BRIDGE}.new"));
+        fs::write(&new, name)?;
+        fs::rename(new, self.folder.join(BRIDGE))
+    }
+
+    pub(super) fn remove_bridge(&self) -> io::Result<()> {
+        self.remove(BRIDGE)
+    }
+
     /// The notes that are there. One that cannot be read says nothing to undo and is removed.
     pub(super) fn all(&self) -> io::Result<Vec<Note>> {
         let mut notes = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
+            if path.file_name().is_some_and(|name| name == BRIDGE) {
+                continue;
+            }
             match serde_json::from_slice(&fs::read(&path)?) {
                 Ok(note) => notes.push(note),
                 Err(error) => {

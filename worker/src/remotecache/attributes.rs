@@ -23,10 +23,7 @@ impl CacheAttributes {
     /// # Errors
     /// `InvalidInput` for a value that cannot be.
     pub(super) fn read(attributes: &BTreeMap<String, String>) -> Result<Self, Failure> {
-        let of_layers = attributes.iter();
-        let of_layers = of_layers.filter(|(key, _)| OF_LAYERS.contains(&key.as_str()));
-        let of_layers = of_layers.map(|(key, value)| (key.clone(), value.clone()));
-        let layers = ImageAttributes::read(&of_layers.collect(), &[])?;
+        let layers = Self::layers(attributes)?;
         let oci = boolean(attributes, "oci-mediatypes")?.unwrap_or(true);
         let image_manifest = boolean(attributes, "image-manifest")?.unwrap_or(oci);
         if image_manifest && !oci {
@@ -39,6 +36,19 @@ impl CacheAttributes {
             image_manifest,
             layers,
         })
+    }
+
+    /// Reads how layers are stored.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a value that cannot be.
+    pub(super) fn layers(
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<ImageAttributes, Failure> {
+        let of_layers = attributes.iter();
+        let of_layers = of_layers.filter(|(key, _)| OF_LAYERS.contains(&key.as_str()));
+        let of_layers = of_layers.map(|(key, value)| (key.clone(), value.clone()));
+        ImageAttributes::read(&of_layers.collect(), &[])
     }
 }
 

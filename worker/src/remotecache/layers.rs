@@ -7,7 +7,7 @@ use cooper_core::{
 };
 use cooper_proto::{Digest, oci::Descriptor};
 
-use super::{CacheStores, places::Place};
+use super::{CacheStores, places::LayerSource};
 use crate::{
     layer::Compression,
     meta::{LayerBlob, LayerOrigin},
@@ -28,7 +28,7 @@ pub(super) struct CacheLayers {
     /// From where a layer's record says that it can be fetched.
     pub(super) source: String,
     /// Set where layers must come at once, because the place goes away with the build.
-    pub(super) eager: Option<Arc<dyn Place>>,
+    pub(super) eager: Option<Arc<dyn LayerSource>>,
     /// What the cache is called.
     pub(super) name: String,
 }
@@ -66,7 +66,7 @@ impl ImportedLayers for CacheLayers {
                     size: descriptor.size,
                 },
                 source: self.source.clone(),
-                annotations: descriptor.annotations.clone(),
+                annotations: own_annotations(descriptor),
                 urls: descriptor.urls.clone(),
             };
             let annotation = |key| descriptor.annotations.get(key);
@@ -88,6 +88,13 @@ impl ImportedLayers for CacheLayers {
     }
 }
 
+/// The annotations that are the layer's own and not the cache's: images that are made of it have those alone.
+fn own_annotations(descriptor: &Descriptor) -> BTreeMap<String, String> {
+    let mut annotations = descriptor.annotations.clone();
+    annotations.retain(|key, _| ![UNCOMPRESSED, CREATED, DESCRIPTION].contains(&key.as_str()));
+    annotations
+}
+
 /// A layer that says enough to be unpacked.
 fn with_diff_id(descriptor: &Descriptor) -> Option<(&Descriptor, Digest)> {
     if let Some(said) = descriptor.annotations.get(UNCOMPRESSED) {
@@ -100,4 +107,20 @@ fn with_diff_id(descriptor: &Descriptor) -> Option<(&Descriptor, Digest)> {
 fn nanoseconds(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cache_says_of_a_layer_stays_out_of_images() {
+        let mut descriptor = Descriptor::new("", Digest::sha256_of("layer"), 1);
+        for key in [UNCOMPRESSED, CREATED, DESCRIPTION, "org.example.own"] {
+            let annotations = &mut descriptor.annotations;
+            annotations.insert(key.to_owned(), "said".to_owned());
+        }
+        let kept = own_annotations(&descriptor);
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["org.example.own"]);
+    }
 }

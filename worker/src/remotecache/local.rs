@@ -13,6 +13,7 @@ use cooper_proto::{Digest, oci::Descriptor};
 use super::{
     CacheStores,
     attributes::CacheAttributes,
+    manifests::ByManifest,
     places::{InClient, Place},
     read::Reading,
     registry::stopped,
@@ -141,11 +142,18 @@ impl CacheExporter for LocalCache {
     ) -> Result<ExportResponse, Failure> {
         let folder = destination(&request.attributes)?;
         let content = self.content(folder, &request.sessions).await?;
+        let attributes = CacheAttributes::read(&request.attributes)?;
+        let target = ByManifest {
+            place: &InClient { content },
+            attributes: &attributes,
+            content: self.stores.images.content(),
+            events: &events,
+        };
         let writing = Writing {
             stores: &self.stores,
             request: &request,
-            attributes: &CacheAttributes::read(&request.attributes)?,
-            place: &InClient { content },
+            layers: &attributes.layers,
+            target: &target,
             events: &events,
         };
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Caches in registries and in directories of clients: reading and writing their documents and layers.
+//! Caches in registries, in directories of clients and in stores of objects: reading and writing their documents and layers.
 //!
 //! What a document claims is taken to the engine as it is and checked there. Layers come in under digests that are
 //! computed here, and stay where they are until they are needed where that is possible.
@@ -7,6 +7,8 @@ mod attributes;
 mod inline;
 mod layers;
 mod local;
+mod manifests;
+mod objects;
 mod places;
 mod read;
 mod registry;
@@ -14,10 +16,11 @@ mod write;
 
 pub(crate) use inline::inline_records;
 pub use local::LocalCache;
+pub use objects::ObjectCache;
 pub(crate) use places::{InClient, Place};
 pub use registry::RegistryCache;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cooper_core::ports::Sessions;
 
@@ -31,6 +34,7 @@ pub struct CacheStores {
     pub(crate) source: ImageSource,
     pub(crate) distribution: Distribution,
     pub(crate) sessions: Arc<dyn Sessions>,
+    environment: Arc<BTreeMap<String, String>>,
 }
 
 impl CacheStores {
@@ -49,6 +53,17 @@ impl CacheStores {
             source: source.clone(),
             distribution: distribution.clone(),
             sessions,
+            environment: Arc::default(),
+        }
+    }
+
+    /// The same with variables that stand behind attributes which clients leave out.
+    #[must_use]
+    pub fn with_environment(self, variables: BTreeMap<String, String>) -> Self {
+        let environment = Arc::new(variables);
+        Self {
+            environment,
+            ..self
         }
     }
 }

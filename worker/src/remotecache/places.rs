@@ -16,17 +16,21 @@ use crate::{
 /// Bytes that travel at once.
 const CHUNK: usize = 1 << 20;
 
+/// A place that layers come from.
+#[async_trait]
+pub(crate) trait LayerSource: Send + Sync {
+    /// Brings a blob into the content store, verified.
+    async fn fetch(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), Failure>;
+}
+
 /// A place that has blobs of caches.
 #[async_trait]
-pub(crate) trait Place: Send + Sync {
+pub(crate) trait Place: LayerSource {
     /// Reads a document, verified.
     ///
     /// # Errors
     /// `InvalidInput` for one that is longer than `cap` bytes or not what its digest says.
     async fn document(&self, descriptor: &Descriptor, cap: u64) -> Result<Bytes, Failure>;
-
-    /// Brings a blob into the content store, verified.
-    async fn fetch(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), Failure>;
 
     /// Whether the place has a blob, or can have it without its bytes coming from here.
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure>;
@@ -63,6 +67,19 @@ pub(super) struct InRegistry {
 }
 
 #[async_trait]
+impl LayerSource for InRegistry {
+    async fn fetch(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), Failure> {
+        if !content.contains(&blob.digest) {
+            let named = (&blob.digest, blob.size);
+            self.repository
+                .pull_blob(content, named, &[], |_| ())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Place for InRegistry {
     async fn document(&self, descriptor: &Descriptor, cap: u64) -> Result<Bytes, Failure> {
         let kind = descriptor.media_type.as_str();
@@ -74,16 +91,6 @@ impl Place for InRegistry {
         self.fetch(&self.content, descriptor).await?;
         let bytes = self.content.read(&descriptor.digest, cap);
         Ok(bytes.map_err(|error| content_failure(&error))?.into())
-    }
-
-    async fn fetch(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), Failure> {
-        if !content.contains(&blob.digest) {
-            let named = (&blob.digest, blob.size);
-            self.repository
-                .pull_blob(content, named, &[], |_| ())
-                .await?;
-        }
-        Ok(())
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
@@ -124,26 +131,7 @@ pub(crate) struct InClient {
 }
 
 #[async_trait]
-impl Place for InClient {
-    async fn document(&self, descriptor: &Descriptor, cap: u64) -> Result<Bytes, Failure> {
-        short_enough(descriptor, cap)?;
-        let mut reader = self.content.read(&descriptor.digest).await?;
-        let mut bytes = Vec::new();
-        while let Some(part) = reader.next().await? {
-            bytes.extend_from_slice(&part);
-            if bytes.len() as u64 > cap {
-                return Err(too_long(descriptor, cap));
-            }
-        }
-        if descriptor.digest.algorithm().digest(&bytes) != descriptor.digest {
-            return Err(Failure::new(
-                FailureKind::InvalidInput,
-                format!("the client's {} has other bytes", descriptor.digest),
-            ));
-        }
-        Ok(bytes.into())
-    }
-
+impl LayerSource for InClient {
     async fn fetch(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), Failure> {
         if content.contains(&blob.digest) {
             return Ok(());
@@ -162,6 +150,28 @@ impl Place for InClient {
         let committed = tokio::task::spawn_blocking(move || ingest.commit());
         joined(committed.await)?.map_err(|error| content_failure(&error))?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Place for InClient {
+    async fn document(&self, descriptor: &Descriptor, cap: u64) -> Result<Bytes, Failure> {
+        short_enough(descriptor, cap)?;
+        let mut reader = self.content.read(&descriptor.digest).await?;
+        let mut bytes = Vec::new();
+        while let Some(part) = reader.next().await? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() as u64 > cap {
+                return Err(too_long(descriptor, cap));
+            }
+        }
+        if descriptor.digest.algorithm().digest(&bytes) != descriptor.digest {
+            return Err(Failure::new(
+                FailureKind::InvalidInput,
+                format!("the client's {} has other bytes", descriptor.digest),
+            ));
+        }
+        Ok(bytes.into())
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
@@ -201,7 +211,7 @@ impl Place for InClient {
     }
 }
 
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Failure> {
+pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Failure> {
     result.map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
 

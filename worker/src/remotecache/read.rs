@@ -102,7 +102,10 @@ impl Reading<'_> {
                 stores: self.stores.clone(),
                 layers: layers.collect::<BTreeMap<Digest, Descriptor>>(),
                 source: self.source.clone(),
-                eager: self.eager.then(|| Arc::clone(&self.place)),
+                eager: match self.eager {
+                    true => Some(Arc::<dyn Place>::clone(&self.place)),
+                    false => None,
+                },
                 name: self.name.to_owned(),
             }),
         }
@@ -148,6 +151,7 @@ impl Reading<'_> {
             config.layers.push(CacheLayer {
                 blob: layer.digest.to_string(),
                 parent,
+                annotations: None,
             });
             layers.push(layer);
         }

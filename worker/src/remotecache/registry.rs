@@ -13,6 +13,7 @@ use cooper_proto::reference::Reference;
 use super::{
     CacheStores,
     attributes::{CacheAttributes, boolean},
+    manifests::ByManifest,
     places::InRegistry,
     read::Reading,
     write::Writing,
@@ -132,11 +133,18 @@ impl CacheExporter for RegistryCache {
         let reference = reference(&request.attributes)?;
         let sessions = &request.sessions;
         let place = self.place(&reference, &request.attributes, Access::Push, sessions)?;
+        let attributes = CacheAttributes::read(&request.attributes)?;
+        let target = ByManifest {
+            place: &place,
+            attributes: &attributes,
+            content: self.stores.images.content(),
+            events: &events,
+        };
         let writing = Writing {
             stores: &self.stores,
             request: &request,
-            attributes: &CacheAttributes::read(&request.attributes)?,
-            place: &place,
+            layers: &attributes.layers,
+            target: &target,
             events: &events,
         };
         tokio::select! {

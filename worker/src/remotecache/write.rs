@@ -1,39 +1,52 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
+use async_trait::async_trait;
 use cooper_core::{
     model::{Failure, ResultId},
     ports::{CacheExportRequest, CacheMode, Events, ExportResponse},
     remotecache::{DocumentResult, document},
 };
-use cooper_proto::{
-    Digest,
-    cache_config::{CACHE_CONFIG, CacheConfig},
-    oci::{self, Descriptor, Index, Manifest, media_type},
-};
+use cooper_proto::{Digest, cache_config::CacheConfig, oci::Descriptor};
 
 use super::{
     CacheStores,
-    attributes::CacheAttributes,
     layers::{CREATED, UNCOMPRESSED},
-    places::Place,
 };
 use crate::{
-    exporter::{Absent, ImageWriter, WrittenLayer, family, tell, time_text, unwritten},
+    content::ContentStore,
+    exporter::{Absent, ImageAttributes, ImageWriter, WrittenLayer, tell, time_text, unwritten},
     images::meta_failure,
     meta::LayerId,
     source::layer_failure,
 };
 
-/// How many layers are sent at a time.
-const AT_ONCE: usize = 4;
+/// Where a cache goes.
+#[async_trait]
+pub(super) trait Target: Send + Sync {
+    /// How many layers are sent at a time.
+    fn at_once(&self) -> usize;
+
+    /// Whether it has a layer, or can have it without its bytes coming from here.
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Failure>;
+
+    /// Puts a layer of the content store there.
+    async fn put(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), Failure>;
+
+    /// Puts the document there, whose layers are described in its order, and what the cache is found by.
+    async fn finish(
+        &self,
+        config: CacheConfig,
+        layers: Vec<Descriptor>,
+    ) -> Result<ExportResponse, Failure>;
+}
 
 /// Writes a cache to a place.
 pub(super) struct Writing<'a> {
     pub(super) stores: &'a CacheStores,
     pub(super) request: &'a CacheExportRequest,
-    pub(super) attributes: &'a CacheAttributes,
-    pub(super) place: &'a dyn Place,
+    /// How layers are stored.
+    pub(super) layers: &'a ImageAttributes,
+    pub(super) target: &'a dyn Target,
     pub(super) events: &'a Events,
 }
 
@@ -58,7 +71,7 @@ impl Writing<'_> {
         }
         let sending = "sending cache export";
         tell(self.events, sending, false);
-        let sent = self.send(&config, &blobs).await;
+        let sent = self.send(config, &blobs).await;
         tell(self.events, sending, true);
         sent
     }
@@ -70,7 +83,7 @@ impl Writing<'_> {
             images: &self.stores.images,
             layers: &self.stores.layers,
             fetcher: Arc::new(self.stores.source.fetcher(sessions, self.events.clone())),
-            attributes: &self.attributes.layers,
+            attributes: self.layers,
             absent: Absent::Leave,
             events: self.events,
         };
@@ -121,7 +134,7 @@ impl Writing<'_> {
 
     async fn send(
         &self,
-        config: &CacheConfig,
+        config: CacheConfig,
         blobs: &CacheBlobs,
     ) -> Result<ExportResponse, Failure> {
         let mut listed: Vec<Descriptor> = Vec::with_capacity(config.layers.len());
@@ -133,69 +146,27 @@ impl Writing<'_> {
             listed.push(descriptor.clone());
         }
         let all: Vec<_> = blobs.values().collect();
-        for some in all.chunks(AT_ONCE) {
+        for some in all.chunks(self.target.at_once().max(1)) {
             let each = some
                 .iter()
                 .map(|(blob, layer)| self.send_layer(blob, layer));
             futures::future::try_join_all(each).await?;
         }
-        let bytes = oci::to_json(config).map_err(unwritten)?;
-        let described = Descriptor::of(CACHE_CONFIG, &bytes);
-        let status = format!("writing config {}", described.digest);
-        tell(self.events, &status, false);
-        let content = self.stores.images.content();
-        self.place.put_bytes(content, &described, &bytes).await?;
-        tell(self.events, &status, true);
-        let (root, bytes) = self.root(described, listed)?;
-        let status = match self.attributes.image_manifest {
-            true => format!("writing cache image manifest {}", root.digest),
-            false => format!("writing cache manifest {}", root.digest),
-        };
-        tell(self.events, &status, false);
-        self.place.put_root(&root, bytes).await?;
-        tell(self.events, &status, true);
-        let told = oci::to_json(&root).map_err(unwritten)?;
-        let told = String::from_utf8(told).map_err(unwritten)?;
-        Ok([("cache.manifest".to_owned(), told)].into())
-    }
-
-    /// The manifest, or the index for who asked for one.
-    fn root(
-        &self,
-        config: Descriptor,
-        mut layers: Vec<Descriptor>,
-    ) -> Result<(Descriptor, Bytes), Failure> {
-        for layer in &mut layers {
-            layer.media_type = family(&layer.media_type, self.attributes.oci);
-        }
-        let (kind, bytes) = if self.attributes.image_manifest {
-            let kind = media_type::OCI_MANIFEST;
-            let manifest = Manifest::new(kind, config, layers);
-            (kind, oci::to_json(&manifest).map_err(unwritten)?)
-        } else {
-            let kind = match self.attributes.oci {
-                true => media_type::OCI_INDEX,
-                false => media_type::DOCKER_INDEX,
-            };
-            layers.push(config);
-            let index = Index::new(kind, layers);
-            (kind, oci::to_json(&index).map_err(unwritten)?)
-        };
-        Ok((Descriptor::of(kind, &bytes), bytes.into()))
+        self.target.finish(config, listed).await
     }
 
     async fn send_layer(&self, blob: &Descriptor, layer: &WrittenLayer) -> Result<(), Failure> {
         let status = format!("writing layer {}", blob.digest);
         tell(self.events, &status, false);
         let content = self.stores.images.content();
-        if !self.place.has(blob).await? {
+        if !self.target.has(blob).await? {
             if !content.contains(&blob.digest) {
                 let sessions = &self.request.sessions;
                 let fetcher = self.stores.source.fetcher(sessions, self.events.clone());
                 let fetched = self.stores.layers.ensure_blob(&layer.layer, &fetcher);
                 fetched.await.map_err(layer_failure)?;
             }
-            let put = self.place.put(content, blob).await;
+            let put = self.target.put(content, blob).await;
             put.map_err(|mut failure| {
                 failure.message = format!("error writing layer blob: {}", failure.message);
                 failure

@@ -30,6 +30,11 @@ pub enum SnapshotError {
         /// How many are possible.
         cap: usize,
     },
+    /// The layers were made with other rights than we have.
+    #[error(
+        "the state folder was used as root of the machine and now is not, or the other way round; choose another folder"
+    )]
+    OthersMarks,
     /// The kernel refused to mount.
     #[error(transparent)]
     Mount(#[from] MountError),

@@ -18,10 +18,15 @@
 //! Everything here blocks: call it where that is allowed.
 
 mod error;
+mod flatten;
 mod flush;
+mod normalize;
 mod reap;
 mod settle;
 mod snapshots;
+mod snapshotter;
+#[cfg(test)]
+mod snapshotter_tests;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -31,5 +36,6 @@ mod writer;
 pub use error::SnapshotError;
 pub use flush::Durability;
 pub use snapshots::Snapshots;
+pub use snapshotter::Snapshotter;
 pub use view::View;
 pub use writer::Writer;

@@ -14,11 +14,16 @@ use super::SnapshotError;
 use crate::{
     confine::Root,
     meta::{LayerId, Meta},
+    userns::Identity,
 };
 
 /// Unmounts whatever is mounted below the state folder. We mount nothing there; who ran an
 /// older version or a debugger may have.
 pub(super) fn stale_mounts(state: &Path) -> Result<(), SnapshotError> {
+    if Identity::of_this_process().is_mapped() {
+        // What an earlier process mounted went with its namespace; the machine's mounts are not ours to undo.
+        return Ok(());
+    }
     let table = Path::new("/proc/self/mountinfo");
     let text = fs::read(table).map_err(SnapshotError::io("reading", table))?;
     let mut points: Vec<PathBuf> = text

@@ -1,13 +1,13 @@
 //! What is done to a layer's directory once nothing changes it any more.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::SnapshotError;
 use crate::alike::is_same;
-use crate::confine::{ConfineError, Last, Metadata, Node, Root, Visit};
-
-const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+use crate::confine::{ConfineError, Last, Metadata, Node, Root, Time, Visit};
+use crate::mount::{is_marked_opaque, opaque_mark};
 
 /// What a directory of changes holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,12 +33,15 @@ pub(super) fn settle(changes: &Root, below: Option<&Root>) -> Result<Settled, Sn
         below,
         settled: Settled::default(),
         opaque: None,
+        absent: None,
         unchanged: Vec::new(),
+        holders: BTreeMap::new(),
     };
     changes.walk(Path::new("/"), |path, node, metadata| {
         settling.visit(path, node, metadata)
     })?;
     settling.remove_unchanged_directories()?;
+    settling.restore_times()?;
     Ok(settling.settled)
 }
 
@@ -48,8 +51,12 @@ struct Settling<'a> {
     settled: Settled,
     /// The outermost opaque directory on the way to where the walk is: nothing below shows through it.
     opaque: Option<PathBuf>,
+    /// The outermost directory on the way to where the walk is that is not below, and so nothing in it is.
+    absent: Option<PathBuf>,
     /// Directories that are as they were, but for what is in them.
     unchanged: Vec<PathBuf>,
+    /// Directories that something was removed from, with their times before.
+    holders: BTreeMap<PathBuf, (Time, Time)>,
 }
 
 impl Settling<'_> {
@@ -59,12 +66,13 @@ impl Settling<'_> {
         node: &Node,
         metadata: &Metadata,
     ) -> Result<Visit, SnapshotError> {
-        if self.opaque.as_ref().is_some_and(|it| !path.starts_with(it)) {
-            self.opaque = None;
+        for outermost in [&mut self.opaque, &mut self.absent] {
+            outermost.take_if(|it| !path.starts_with(it));
         }
         let is_unchanged = self.is_unchanged(path, node, metadata)?;
         // Another name of the same file would be a file of its own then.
         if is_unchanged && !metadata.is_dir() && metadata.links == 1 {
+            self.note_holder(path)?;
             self.changes.remove_file(path)?;
             return Ok(Visit::Skip);
         }
@@ -79,12 +87,12 @@ impl Settling<'_> {
         if is_unchanged {
             self.unchanged.push(path.to_owned());
         }
-        for name in opaque_marks(node)? {
-            if exists(self.below, path)? {
+        if is_marked_opaque(node)? {
+            if self.absent.is_none() && exists(self.below, path)? {
                 self.settled.is_opaque = true;
                 self.opaque.get_or_insert_with(|| path.to_owned());
             } else {
-                node.remove_xattr(OsStr::new(name))?;
+                node.remove_xattr(OsStr::new(opaque_mark()))?;
             }
         }
         Ok(Visit::Enter)
@@ -92,20 +100,24 @@ impl Settling<'_> {
 
     /// Whether what is below says the same and shows.
     fn is_unchanged(
-        &self,
+        &mut self,
         path: &Path,
         node: &Node,
         metadata: &Metadata,
     ) -> Result<bool, SnapshotError> {
-        let Some(below) = self.below.filter(|_| self.opaque.is_none()) else {
+        let is_hidden = self.opaque.is_some() || self.absent.is_some();
+        let Some(below) = self.below.filter(|_| !is_hidden) else {
             return Ok(false);
         };
         let Some(old_node) = find(below, path)? else {
+            if metadata.is_dir() {
+                self.absent = Some(path.to_owned());
+            }
             return Ok(false);
         };
         let old = old_node.metadata()?;
         let alike = old.kind == metadata.kind && old.mtime == metadata.mtime;
-        if !alike || (metadata.is_dir() && !opaque_marks(node)?.is_empty()) {
+        if !alike || (metadata.is_dir() && is_marked_opaque(node)?) {
             return Ok(false);
         }
         let same = is_same(below, &old, self.changes, path, metadata);
@@ -115,11 +127,35 @@ impl Settling<'_> {
 
     /// The innermost first, as far as nothing is in them.
     fn remove_unchanged_directories(&mut self) -> Result<(), SnapshotError> {
-        for path in self.unchanged.iter().rev() {
+        for path in std::mem::take(&mut self.unchanged).iter().rev() {
+            self.note_holder(path)?;
             match self.changes.remove_dir(path) {
                 Ok(()) => self.settled.objects -= 1,
                 Err(error) if is_occupied(&error) => {}
                 Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settling<'_> {
+    fn note_holder(&mut self, path: &Path) -> Result<(), ConfineError> {
+        let holder = path.parent().unwrap_or(Path::new(""));
+        if !self.holders.contains_key(holder) {
+            let metadata = self.changes.metadata(holder, Last::NoFollow)?;
+            self.holders
+                .insert(holder.to_owned(), (metadata.atime, metadata.mtime));
+        }
+        Ok(())
+    }
+
+    /// Removing what did not change is no change of the directory that held it.
+    fn restore_times(&self) -> Result<(), ConfineError> {
+        for (path, (accessed, modified)) in &self.holders {
+            match self.changes.resolve(path, Last::NoFollow) {
+                Err(error) if error.is_not_found() => {}
+                holder => holder?.set_times(*accessed, *modified)?,
             }
         }
         Ok(())
@@ -150,13 +186,6 @@ fn own_attributes(node: &Node) -> Result<Vec<(OsString, Vec<u8>)>, ConfineError>
         !(name.starts_with("trusted.overlay.") || name.starts_with("user.overlay."))
     });
     Ok(all)
-}
-
-fn opaque_marks(node: &Node) -> Result<Vec<&'static str>, ConfineError> {
-    let xattrs = node.xattrs()?;
-    let mut marks = OPAQUE.to_vec();
-    marks.retain(|mark| xattrs.iter().any(|(name, _)| name == mark));
-    Ok(marks)
 }
 
 fn exists(below: Option<&Root>, path: &Path) -> Result<bool, ConfineError> {

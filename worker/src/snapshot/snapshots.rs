@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -9,15 +9,37 @@ use cooper_core::model::ResultId;
 use parking_lot::Mutex;
 
 use super::{
-    Durability, SnapshotError, View, Writer, flush::Flusher, reap, stack::Stack, view::Shared,
+    Durability, SnapshotError, Snapshotter, View, Writer,
+    flush::Flusher,
+    reap,
+    stack::{Mounted, Stack},
+    view::Shared,
 };
 use crate::{
     clock::now_ns,
     confine::Root,
     limits::Limits,
-    meta::{LayerId, LayerInfo, Meta, ResultInfo},
+    meta::{LayerId, LayerInfo, Meta, Pin, ResultInfo},
+    mount::opaque_mark,
     state::StateDir,
 };
+
+/// How many directories of native views are kept though nobody sees them.
+const FLAT_VIEWS: usize = 64;
+
+/// Collection and key under which the mark is kept by which this state folder's layers hide what is below them.
+const MARKS: (&str, &str) = ("snapshots", "opaque-mark");
+
+/// Layers that root made say what they hide in a way that plain users cannot read, and the other way round.
+fn know_marks(meta: &Meta) -> Result<(), SnapshotError> {
+    let (collection, key) = MARKS;
+    let own = opaque_mark().as_bytes();
+    match meta.document(collection, key)? {
+        Some(kept) if kept == own => Ok(()),
+        Some(_) => Err(SnapshotError::OthersMarks),
+        None => Ok(meta.save_document(collection, key, Some(own.to_vec()))?),
+    }
+}
 
 /// The file-system states of one state folder. Clones are the same.
 #[derive(Clone, Debug)]
@@ -34,6 +56,9 @@ struct Inner {
     /// A directory with nothing in it.
     empty: PathBuf,
     views: Mutex<HashMap<ResultId, Weak<Shared>>>,
+    snapshotter: Snapshotter,
+    /// Directories that were made to be seen, and who sees them.
+    flat: Mutex<VecDeque<(PathBuf, Weak<Shared>)>>,
     flusher: Flusher,
 }
 
@@ -49,6 +74,21 @@ impl Snapshots {
         limits: &Limits,
         durability: Durability,
     ) -> Result<Self, SnapshotError> {
+        Self::open_with(state, meta, limits, durability, Snapshotter::default())
+    }
+
+    /// As [`Self::open`], where layers become directories as `snapshotter` does it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        state: &StateDir,
+        meta: Meta,
+        limits: &Limits,
+        durability: Durability,
+        snapshotter: Snapshotter,
+    ) -> Result<Self, SnapshotError> {
+        know_marks(&meta)?;
         reap::stale_mounts(state.root())?;
         reap::work(&state.work())?;
         reap::layers(&state.layers(), &meta)?;
@@ -60,6 +100,8 @@ impl Snapshots {
                 mount_layers: limits.mount_layers,
                 empty: state.empty(),
                 views: Mutex::default(),
+                snapshotter,
+                flat: Mutex::default(),
                 flusher: Flusher::new(durability),
             }),
         })
@@ -69,6 +111,12 @@ impl Snapshots {
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.inner.meta
+    }
+
+    /// How layers become directories.
+    #[must_use]
+    pub fn snapshotter(&self) -> Snapshotter {
+        self.inner.snapshotter
     }
 
     /// The state as one read-only directory. Views of the same state share one mount and
@@ -82,16 +130,47 @@ impl Snapshots {
         }
         let pin = self.inner.meta.pins().hold(result);
         let stack = self.stack(result)?;
-        let mount = stack.mount(None)?;
+        let mount = stack.mount(None, &self.inner.work)?;
+        let flat = mount.flat.clone();
+        let shared = self.share(result, pin, stack, mount);
+        if let Some(flat) = flat {
+            self.keep_flat(flat, Arc::downgrade(&shared))?;
+        }
+        Ok(View::new(shared))
+    }
+
+    fn share(&self, result: &ResultId, pin: Pin, stack: Stack, mount: Mounted) -> Arc<Shared> {
         let mut views = self.inner.views.lock();
         // Somebody else may have been faster; then theirs is as good.
         if let Some(shared) = views.get(result).and_then(Weak::upgrade) {
-            return Ok(View::new(shared));
+            return shared;
         }
         views.retain(|_, shared| shared.strong_count() > 0);
-        let shared = Arc::new(Shared::new(pin, stack, mount));
+        let work = self.inner.work.clone();
+        let shared = Arc::new(Shared::new(pin, stack, work, mount));
         views.insert(result.clone(), Arc::downgrade(&shared));
-        Ok(View::new(shared))
+        shared
+    }
+
+    /// Removes the oldest directories that nobody sees any more. Some are left: who has a root may go on reading after
+    /// the view is gone.
+    fn keep_flat(&self, path: PathBuf, seen_by: Weak<Shared>) -> Result<(), SnapshotError> {
+        let mut gone = Vec::new();
+        let mut flat = self.inner.flat.lock();
+        flat.push_back((path, seen_by));
+        for _ in FLAT_VIEWS..flat.len() {
+            match flat.pop_front() {
+                Some((path, seen_by)) if seen_by.strong_count() == 0 => gone.push(path),
+                Some(used) => flat.push_back(used),
+                None => {}
+            }
+        }
+        drop(flat);
+        let work = Root::open(&self.inner.work)?;
+        for path in gone {
+            work.remove_all(Path::new(path.file_name().unwrap_or_default()))?;
+        }
+        Ok(())
     }
 
     /// A fresh directory on top of the state, which takes changes.
@@ -223,7 +302,7 @@ impl Snapshots {
         {
             dirs.push(self.inner.empty.clone());
         }
-        Stack::new(dirs, self.inner.mount_layers)
+        Stack::new(dirs, self.inner.mount_layers, self.inner.snapshotter)
     }
 
     fn shared(&self, result: &ResultId) -> Option<Arc<Shared>> {

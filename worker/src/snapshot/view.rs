@@ -1,8 +1,11 @@
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use cooper_core::model::ResultId;
 
-use super::{SnapshotError, stack::Stack};
+use super::{
+    SnapshotError,
+    stack::{Mounted, Stack, read_only},
+};
 use crate::{
     confine::{ConfineError, Root},
     meta::Pin,
@@ -18,14 +21,21 @@ pub struct View {
 #[derive(Debug)]
 pub(super) struct Shared {
     // The mount goes before the pin: what is mounted is pinned.
-    mount: DetachedMount,
+    mount: Mounted,
     stack: Stack,
+    /// Where something may be made to be mounted.
+    work: PathBuf,
     pin: Pin,
 }
 
 impl Shared {
-    pub(super) const fn new(pin: Pin, stack: Stack, mount: DetachedMount) -> Self {
-        Self { mount, stack, pin }
+    pub(super) const fn new(pin: Pin, stack: Stack, work: PathBuf, mount: Mounted) -> Self {
+        Self {
+            mount,
+            stack,
+            work,
+            pin,
+        }
     }
 }
 
@@ -46,14 +56,18 @@ impl View {
     /// # Errors
     /// Where no file descriptor is left.
     pub fn root(&self) -> Result<Root, ConfineError> {
-        self.shared.mount.root()
+        self.shared.mount.mount.root()
     }
 
-    /// A mount of its own of the same state, read-only, to attach in a container.
+    /// A mount of its own of the same state, read-only, to attach in a container. Keep the view
+    /// for as long as the container runs.
     ///
     /// # Errors
     /// When the mount fails.
     pub fn mount(&self) -> Result<DetachedMount, SnapshotError> {
-        self.shared.stack.mount(None)
+        match &self.shared.mount.flat {
+            Some(path) => read_only(path),
+            None => Ok(self.shared.stack.mount(None, &self.shared.work)?.mount),
+        }
     }
 }

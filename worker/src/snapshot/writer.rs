@@ -6,7 +6,13 @@ use std::{
 
 use cooper_core::model::ResultId;
 
-use super::{SnapshotError, Snapshots, settle::settle, stack::Stack};
+use super::{
+    SnapshotError, Snapshots, Snapshotter,
+    flatten::note_deletions,
+    normalize::normalize,
+    settle::settle,
+    stack::{Mounted, Stack},
+};
 use crate::{
     clock::now_ns,
     confine::Root,
@@ -24,7 +30,7 @@ pub struct Writer {
     layer: LayerId,
     /// Holds `changes` and the kernel's `kernel`.
     work: PathBuf,
-    mount: Option<DetachedMount>,
+    mount: Option<Mounted>,
 }
 
 impl Writer {
@@ -53,7 +59,7 @@ impl Writer {
             work: kernel,
             flush: Flush::ByOwner,
         };
-        writer.mount = Some(lower.mount(Some(upper))?);
+        writer.mount = Some(lower.mount(Some(upper), &writer.work)?);
         Ok(writer)
     }
 
@@ -63,9 +69,7 @@ impl Writer {
         self.parent.result()
     }
 
-    /// The directory that takes the changes, in the form that overlayfs gives them: a deleted
-    /// name is a character device 0:0, and a directory that hides what is below it has the
-    /// attribute `trusted.overlay.opaque`.
+    /// The directory that takes the changes: with overlays those alone, with copies the whole state.
     #[must_use]
     pub fn changes(&self) -> PathBuf {
         self.work.join("changes")
@@ -76,7 +80,7 @@ impl Writer {
     /// # Errors
     /// Where no file descriptor is left.
     pub fn root(&self) -> Result<Root, SnapshotError> {
-        Ok(self.mounted().root()?)
+        Ok(self.mounted().mount.root()?)
     }
 
     /// The state's mount, to attach in one container. It is the same mount as
@@ -85,7 +89,7 @@ impl Writer {
     /// # Errors
     /// Where no file descriptor is left.
     pub fn mount(&self) -> Result<DetachedMount, SnapshotError> {
-        Ok(self.mounted().try_clone()?)
+        Ok(self.mounted().mount.try_clone()?)
     }
 
     /// Makes the changes the next layer and returns the result, pinned once. Durable when it
@@ -94,7 +98,6 @@ impl Writer {
     /// # Errors
     /// When flushing, renaming or recording fails; then the changes are gone.
     pub fn commit(mut self, description: &str) -> Result<ResultId, SnapshotError> {
-        self.mount = None;
         let mut layers = self.snapshots.meta().result(self.parent())?.layers;
         layers.push(self.layer.clone());
         let below = if self.parent().is_scratch() {
@@ -102,7 +105,8 @@ impl Writer {
         } else {
             Some(self.snapshots.view(self.parent())?.root()?)
         };
-        let settled = settle(&Root::open(&self.changes())?, below.as_ref())?;
+        let changes = self.take_changes(below.as_ref())?;
+        let settled = settle(&changes, below.as_ref())?;
         let now = now_ns();
         self.snapshots
             .place(&self.changes(), &self.layer, Some(settled.objects))?;
@@ -129,7 +133,25 @@ impl Writer {
         self.clean_up()
     }
 
-    fn mounted(&self) -> &DetachedMount {
+    /// Puts what the state's directory has become into the form of a layer.
+    fn take_changes(&mut self, below: Option<&Root>) -> Result<Root, SnapshotError> {
+        let changes = Root::open(&self.changes())?;
+        if let Some(Mounted { mount, daemon, .. }) = self.mount.take() {
+            drop(mount);
+            if let Some(daemon) = daemon {
+                daemon
+                    .wait()
+                    .map_err(SnapshotError::io("ending fuse-overlayfs on", &self.work))?;
+                normalize(&changes)?;
+            }
+        }
+        if let (Snapshotter::Native, Some(below)) = (self.snapshots.snapshotter(), below) {
+            note_deletions(&changes, below)?;
+        }
+        Ok(changes)
+    }
+
+    fn mounted(&self) -> &Mounted {
         self.mount
             .as_ref()
             .expect("a writer is mounted until it is committed")

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind};
-use cooper_core::ports::ClientContent;
+use cooper_core::ports::{ClientContent, ContentReader};
 use cooper_proto::{Digest, oci::Descriptor};
 
 use super::image_resolve::media_type_of;
@@ -87,6 +87,14 @@ impl ClientLayout {
             content,
             store: store.to_owned(),
         }
+    }
+
+    /// Opens a blob, whatever is in it.
+    pub(super) async fn open_blob(
+        &self,
+        digest: &Digest,
+    ) -> Result<Box<dyn ContentReader>, Failure> {
+        self.content.read(digest).await
     }
 
     /// A document of at most `cap` bytes.

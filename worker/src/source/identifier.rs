@@ -102,6 +102,7 @@ impl Wanted {
                         read.map_err(|error| invalid(&format!("image checksum: {error}")))?;
                     self.checksum = Some(digest);
                 }
+                other if is_foreign(other) => {}
                 other => return Err(unknown_attribute(other)),
             }
         }
@@ -118,6 +119,7 @@ impl Wanted {
                 "oci.session" => self.layout_session = Some(SessionId(value.clone())),
                 "oci.store" => self.layout = Some(value.clone()),
                 "oci.layerlimit" => self.layer_limit = Some(layer_limit(value)?),
+                other if is_foreign(other) => {}
                 other => return Err(unknown_attribute(other)),
             }
         }
@@ -154,6 +156,12 @@ fn layer_limit(text: &str) -> Result<usize, Failure> {
         Ok(limit) if limit > 0 => Ok(limit),
         _ => Err(invalid(&format!("invalid layer limit {text:?}"))),
     }
+}
+
+/// Whether an attribute is of nobody's kind: not half-understood, but a remark of who made the source, such as a client
+/// that decides about sources. BuildKit passes over those too.
+fn is_foreign(key: &str) -> bool {
+    !["image.", "oci."].iter().any(|ours| key.starts_with(ours))
 }
 
 fn unknown_attribute(key: &str) -> Failure {
@@ -210,6 +218,7 @@ mod tests {
         ] {
             assert!(Wanted::of_op(&op("docker-image://a", &[(key, value)])).is_err());
         }
+        assert!(Wanted::of_op(&op("docker-image://a", &[("remark", "1")])).is_ok());
         let layout = format!("oci-layout://store@{digest}");
         let wanted = Wanted::of_op(&op(&layout, &[("oci.store", "s")])).unwrap();
         assert_eq!(wanted.layout.as_deref(), Some("s"));

@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
 use cooper_core::{
-    model::{Failure, FailureKind, OpEvent, Pin, ResultId, SessionId, Status},
-    ports::{Events, ImageQuery, OpRequest, ResolvedImage, Sessions, SourceKey, SourceKeyRequest},
+    model::{Failure, FailureKind, Material, OpEvent, Pin, ResultId, SessionId, Status},
+    ports::{
+        Events, ImageQuery, OpRequest, ResolvedImage, Sessions, SourceKey, SourceKeyRequest,
+        StatementChain, StatementQuery,
+    },
 };
-use cooper_proto::{Digest, ParseDigestError, oci::Descriptor};
+use cooper_proto::{Digest, ParseDigestError, oci::Descriptor, pb};
 
 use super::{
     identifier::Wanted,
@@ -175,6 +178,19 @@ impl ImageSource {
             digest: located.tree.root.digest.clone(),
             config: located.tree.config_bytes,
         })
+    }
+
+    /// What an image's index says of the image; `None` for an image without an index.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub async fn statements(
+        &self,
+        query: &StatementQuery,
+        sessions: &[SessionId],
+    ) -> Result<Option<StatementChain>, Failure> {
+        let _hold = self.resolver.images.gate().hold().await;
+        self.resolver.statements(query, sessions).await
     }
 
     /// Fetches and unpacks what a result lacks, so that it can be mounted, and tells of it.
@@ -374,6 +390,17 @@ fn pinned(mut wanted: Wanted, pin: &Pin) -> Result<Wanted, Failure> {
     }
     wanted.reference = wanted.reference.with_digest(digest);
     Ok(wanted)
+}
+
+/// What an image brought into a build.
+pub(crate) fn image_material(op: &pb::Op, pin: &Pin) -> Option<Material> {
+    let wanted = Wanted::of_op(op).ok()?;
+    Some(Material::Image {
+        reference: wanted.reference.to_string(),
+        local: wanted.layout.is_some(),
+        platform: op.platform.clone(),
+        digest: pin.0.get(DIGEST)?.parse().ok()?,
+    })
 }
 
 /// An error of the layers in the words of a build.

@@ -75,6 +75,7 @@ impl FetchLayer for ImageFetcher {
             current: blob.size,
             total: blob.size,
             completed: true,
+            ..Status::default()
         }));
         Ok(fetched?)
     }
@@ -94,6 +95,7 @@ impl ImageFetcher {
                     current,
                     total,
                     completed: false,
+                    ..Status::default()
                 }));
             }
         }

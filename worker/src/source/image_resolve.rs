@@ -300,9 +300,10 @@ impl Resolver {
     }
 }
 
-struct RegistryDocuments<'a> {
-    resolver: &'a Resolver,
-    repository: &'a Repository,
+/// The documents of one repository.
+pub(super) struct RegistryDocuments<'a> {
+    pub(super) resolver: &'a Resolver,
+    pub(super) repository: &'a Repository,
 }
 
 #[async_trait]

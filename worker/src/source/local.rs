@@ -14,10 +14,15 @@ use super::local_attributes::LocalWanted;
 use super::local_mirror::{Mirror, MirrorError};
 use crate::checksum::ContentSums;
 use crate::confine::Root;
-use crate::fsync::{Changes, ReceiveOptions, SyncError, Tree, copy_tree, receive};
-use crate::gc::{Ledger, MirrorLocks, MirrorRoom};
+use crate::fsync::{Changes, MadeToo, ReceiveOptions, SyncError, Tree, copy_tree, receive};
+use crate::gc::{FolderKind, FolderLocks, FolderRoom, Ledger};
 use crate::snapshot::Snapshots;
 use crate::state::StateDir;
+
+const MIRRORS: FolderKind = FolderKind {
+    record_type: "source.local",
+    description: "local source",
+};
 
 /// Clients' directories as inputs of builds: `local://`.
 ///
@@ -31,7 +36,7 @@ pub struct LocalSource {
     sums: ContentSums,
     sessions: Arc<dyn Sessions>,
     mirrors: PathBuf,
-    locks: MirrorLocks,
+    locks: FolderLocks,
     ledger: Ledger,
 }
 
@@ -49,15 +54,15 @@ impl LocalSource {
             sums: sums.clone(),
             sessions,
             mirrors: state.local_mirrors(),
-            locks: MirrorLocks::default(),
+            locks: FolderLocks::default(),
             ledger: Ledger::new(snapshots.meta(), "mirror-1"),
         }
     }
 
     /// The mirrors, to be let go.
     #[must_use]
-    pub fn room(&self) -> MirrorRoom {
-        MirrorRoom::new(&self.mirrors, &self.locks, &self.ledger)
+    pub fn room(&self) -> FolderRoom {
+        FolderRoom::new(&self.mirrors, &self.locks, &self.ledger, MIRRORS)
     }
 
     /// The key of a directory: of the session that has it, so that it never matches another build's. What is in it
@@ -94,11 +99,14 @@ impl LocalSource {
         let wanted = LocalWanted::of_op(&request.op)?;
         let session = self.session(&wanted, &request.sessions).await?;
         let key = format!(
-            "{}:{}:{}",
+            "{}:{}:{}{}",
             wanted.name,
             wanted.shared_key_hint,
-            session.shared_key()
+            session.shared_key(),
+            wanted.metadata_but.as_ref().map_or("", |_| ":metadata"),
         );
+        let made = wanted.metadata_but.as_deref().map(MadeToo::new);
+        let only_listed_but = made.transpose()?;
         let name = Mirror::name(&key);
         let lock = self.locks.lock().entry(name.clone()).or_default().clone();
         let _guard = lock.lock_owned().await;
@@ -113,6 +121,7 @@ impl LocalSource {
             })
             .await?,
             wanted,
+            only_listed_but,
             description,
             events: events.clone(),
         };
@@ -160,6 +169,7 @@ struct Sync {
     source: LocalSource,
     mirror: Mirror,
     wanted: LocalWanted,
+    only_listed_but: Option<MadeToo>,
     description: String,
     events: Events,
 }
@@ -219,6 +229,7 @@ impl Sync {
     fn options(&self) -> ReceiveOptions {
         ReceiveOptions {
             differ: self.wanted.differ,
+            only_listed_but: self.only_listed_but.clone(),
             ..ReceiveOptions::default()
         }
     }
@@ -259,10 +270,13 @@ struct Progress {
 
 const STEP_BYTES: u64 = 1 << 20;
 
+/// BuildKit's word, by which its clients' programs find how much was sent.
+const TRANSFERRING: &str = "transferring";
+
 impl Progress {
     fn new(name: &str, events: Events) -> Self {
         let progress = Self {
-            id: format!("transferring {name}:"),
+            id: format!("{TRANSFERRING} {name}:"),
             events,
             current: 0,
             said: 0,
@@ -286,9 +300,10 @@ impl Progress {
     fn say(&self, completed: bool) {
         self.events.emit(OpEvent::Status(Status {
             id: self.id.clone(),
+            action: TRANSFERRING.to_owned(),
             current: self.current,
-            total: 0,
             completed,
+            ..Status::default()
         }));
     }
 }

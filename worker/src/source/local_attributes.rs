@@ -3,6 +3,7 @@ use cooper_core::ports::DirFilter;
 use cooper_proto::{Digest, pb};
 use serde::Serialize;
 
+use super::number::parse_bool;
 use crate::fsync::Differ;
 
 /// A client's directory that a source op wants (parity sheet B3, `local://`).
@@ -16,6 +17,8 @@ pub(super) struct LocalWanted {
     /// Tells directories of one name apart.
     pub(super) shared_key_hint: String,
     pub(super) differ: Differ,
+    /// Set when no content is sent but of paths that these patterns match.
+    pub(super) metadata_but: Option<Vec<String>>,
 }
 
 impl LocalWanted {
@@ -34,18 +37,27 @@ impl LocalWanted {
                 .to_owned(),
             ..Self::default()
         };
+        let mut but = Vec::new();
         for (key, value) in &source.attrs {
-            wanted.read(key, value)?;
+            match key.as_str() {
+                "local.metadatatransfer" => {
+                    let given = parse_bool(value);
+                    let given = given
+                        .ok_or_else(|| invalid(&format!("invalid value for {key} {value:?}")))?;
+                    wanted.metadata_but = given.then(Vec::new);
+                }
+                "local.metadatatransferexclude" => but = list(key, value)?,
+                _ => wanted.read(key, value)?,
+            }
+        }
+        if let Some(patterns) = &mut wanted.metadata_but {
+            *patterns = but;
         }
         Ok(wanted)
     }
 
     fn read(&mut self, key: &str, value: &str) -> Result<(), Failure> {
-        let list = || {
-            serde_json::from_str::<Option<Vec<String>>>(value)
-                .map(Option::unwrap_or_default)
-                .map_err(|error| invalid(&format!("{key}: {error}")))
-        };
+        let list = || list(key, value);
         match key {
             "local.session" => match value.split_once(':') {
                 // A directory of another client's session has that one's name before it.
@@ -68,13 +80,6 @@ impl LocalWanted {
                     other => return Err(invalid(&format!("local.differ {other:?}"))),
                 }
             }
-            "local.metadatatransfer"
-                if matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False") => {}
-            "local.metadatatransfer" | "local.metadatatransferexclude" => {
-                return Err(Failure::unsupported(
-                    "sending a directory's metadata without its content (local.metadatatransfer)",
-                ));
-            }
             other => {
                 return Err(Failure::unsupported(format!(
                     "the attribute {other:?} of a local source"
@@ -95,6 +100,10 @@ impl LocalWanted {
             include_patterns: Option<&'a Vec<String>>,
             exclude_patterns: Option<&'a Vec<String>>,
             follow_paths: Option<&'a Vec<String>>,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            metadata_transfer: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            metadata_exceptions: Option<&'a Vec<String>>,
         }
         fn list(list: &Vec<String>) -> Option<&Vec<String>> {
             (!list.is_empty()).then_some(list)
@@ -104,10 +113,18 @@ impl LocalWanted {
             include_patterns: list(&self.filter.include_patterns),
             exclude_patterns: list(&self.filter.exclude_patterns),
             follow_paths: list(&self.filter.follow_paths),
+            metadata_transfer: self.metadata_but.is_some(),
+            metadata_exceptions: self.metadata_but.as_ref().and_then(list),
         };
         let text = serde_json::to_vec(&key).expect("texts are always JSON");
         format!("session:{}:{}", self.name, Digest::sha256_of(text))
     }
+}
+
+fn list(key: &str, value: &str) -> Result<Vec<String>, Failure> {
+    serde_json::from_str::<Option<Vec<String>>>(value)
+        .map(Option::unwrap_or_default)
+        .map_err(|error| invalid(&format!("{key}: {error}")))
 }
 
 fn invalid(what: &str) -> Failure {

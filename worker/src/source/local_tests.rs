@@ -193,6 +193,18 @@ async fn an_unchanged_directory_is_the_same_result_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_fetched_again_and_is_the_same_is_the_same_result() {
+    let fixture = fixture();
+    fixture.write("Dockerfile", "FROM scratch");
+    let attributes = [("local.differ", "none")];
+    let first = fixture.run(&attributes).await.expect("made");
+    let second = fixture.run(&attributes).await.expect("made");
+    assert_eq!(first, second);
+    fixture.write("Dockerfile", "FROM others");
+    assert_ne!(fixture.run(&attributes).await.expect("made"), first);
+}
+
+#[tokio::test]
 async fn a_change_gives_a_new_result_that_shares_the_rest_and_leaves_the_old_one_alone() {
     let fixture = fixture();
     fixture.write("a/f", "one");
@@ -250,10 +262,32 @@ async fn attributes_select_what_is_sent() {
 }
 
 #[tokio::test]
+async fn of_metadata_alone_there_is_a_list_and_what_was_asked_for() {
+    let fixture = fixture();
+    for path in ["keep/a", "other/c"] {
+        fixture.write(path, path);
+    }
+    let whole = fixture.run(&[]).await.expect("synced");
+    let attributes = [
+        ("local.metadatatransfer", "true"),
+        ("local.metadatatransferexclude", r#"["keep"]"#),
+    ];
+    let result = fixture.run(&attributes).await.expect("synced");
+    assert_eq!(
+        fixture.names(&result),
+        [".fsutil-metadata", "keep", "keep/a"]
+    );
+    assert_eq!(fixture.run(&attributes).await.expect("synced"), result);
+    // A mirror of its own: the whole directory is still known.
+    assert_eq!(fixture.run(&[]).await.expect("synced"), whole);
+}
+
+#[tokio::test]
 async fn what_is_not_understood_is_refused() {
     let fixture = fixture();
     for (key, value) in [
-        ("local.metadatatransfer", "true"),
+        ("local.metadatatransfer", "yes"),
+        ("local.metadatatransferexclude", "not json"),
         ("local.unheard", "x"),
         ("local.differ", "other"),
         ("local.includepattern", "not json"),
@@ -282,6 +316,11 @@ async fn the_key_is_of_the_session_and_the_filter() {
     assert_eq!(plain, key(&[("local.session", "s1")]));
     assert_ne!(plain, key(&[("local.session", "s2")]));
     assert_ne!(plain, key(&[("local.includepattern", r#"["a"]"#)]));
+    assert_eq!(plain, key(&[("local.metadatatransfer", "0")]));
+    let listed = key(&[("local.metadatatransfer", "true")]);
+    assert_ne!(plain, listed);
+    let but = ("local.metadatatransferexclude", r#"["a"]"#);
+    assert_ne!(listed, key(&[("local.metadatatransfer", "true"), but]));
 }
 
 #[tokio::test]

@@ -1,4 +1,13 @@
-//! Numbers as Go's `strconv` reads them.
+//! Numbers and truths as Go's `strconv` reads them.
+
+/// A truth in one of the ways that Go knows.
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
 
 /// A whole number with an optional sign; `0x`, `0o`, `0b` and a leading `0` choose the base.
 pub(super) fn parse_int(text: &str) -> Option<i64> {

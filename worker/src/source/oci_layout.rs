@@ -90,6 +90,14 @@ impl Layout {
         }
     }
 
+    /// Opens a blob, whatever is in it.
+    pub(super) fn open_blob(&self, digest: &Digest) -> Result<std::fs::File, Failure> {
+        let name = blob_path(digest);
+        self.root
+            .open_read(Path::new(&name))
+            .map_err(|error| refused(&self.path.join(&name), &error))
+    }
+
     fn small(&self, name: &str, cap: u64) -> Result<Vec<u8>, Failure> {
         self.root
             .read_small(Path::new(name), cap)

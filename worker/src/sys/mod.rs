@@ -8,6 +8,7 @@ mod device_filter;
 mod execve;
 mod fork;
 mod interface;
+mod memory;
 mod mount_attr;
 mod namespace;
 mod process;
@@ -18,9 +19,11 @@ pub(crate) use device_filter::{DeviceKind, DeviceRule, MAKE, READ, WRITE, restri
 pub(crate) use execve::execve;
 pub(crate) use fork::{Fork, Namespaces, fork_into};
 pub(crate) use interface::{bring_loopback_up, has_interface, remove_bridge};
-pub(crate) use mount_attr::{MountAttributes, set_mount_attributes};
+pub use memory::{allocate_from_few_places, give_back_memory};
+pub(crate) use mount_attr::{MountAttributes, set_attributes_of_tree, set_mount_attributes};
 pub(crate) use namespace::{
-    leave_cgroup_namespace, new_network_namespace, take_whole_mount_namespace, with_own_mounts,
+    leave_cgroup_namespace, new_network_namespace, separate_mounts, separate_users_and_mounts,
+    take_whole_mount_namespace, with_own_mounts,
 };
 pub(crate) use process::{
     close_all_but, exit_now, join_new_session_keyring, reset_signals, with_plain_umask,

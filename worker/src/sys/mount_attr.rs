@@ -24,6 +24,18 @@ impl MountAttributes {
 /// # Errors
 /// Where `mount_setattr` fails; `Unsupported` before Linux 5.12.
 pub(crate) fn set_mount_attributes(mount: impl AsFd, set: MountAttributes) -> io::Result<()> {
+    set_attributes(mount, set, libc::AT_EMPTY_PATH)
+}
+
+/// The same for a mount and all that is mounted below it.
+///
+/// # Errors
+/// As [`set_mount_attributes`].
+pub(crate) fn set_attributes_of_tree(mount: impl AsFd, set: MountAttributes) -> io::Result<()> {
+    set_attributes(mount, set, libc::AT_EMPTY_PATH | libc::AT_RECURSIVE)
+}
+
+fn set_attributes(mount: impl AsFd, set: MountAttributes, flags: libc::c_int) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: set.0,
         attr_clr: 0,
@@ -36,7 +48,7 @@ pub(crate) fn set_mount_attributes(mount: impl AsFd, set: MountAttributes) -> io
             libc::SYS_mount_setattr,
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH as libc::c_uint,
+            flags.cast_unsigned(),
             std::ptr::from_ref(&attributes),
             size_of::<libc::mount_attr>(),
         )

@@ -31,6 +31,26 @@ pub(crate) fn take_whole_mount_namespace() -> io::Result<()> {
     Ok(())
 }
 
+/// Puts this process into user and mount namespaces of its own, in which it has every right and no id yet.
+///
+/// # Errors
+/// Where the kernel or what guards it allows none; `InvalidInput` in a process with several threads.
+pub(crate) fn separate_users_and_mounts() -> io::Result<()> {
+    // SAFETY: the table of descriptors stays shared (no `FILES`), which is all that this call asks for.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }?;
+    Ok(())
+}
+
+/// Puts this thread into a mount namespace of its own, which belongs to its user namespace.
+///
+/// # Errors
+/// Without the right to.
+pub(crate) fn separate_mounts() -> io::Result<()> {
+    // SAFETY: the table of descriptors stays shared (no `FILES`), which is all that this call asks for.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+    Ok(())
+}
+
 /// Gives this process a view of control groups that begins at its own.
 ///
 /// # Errors

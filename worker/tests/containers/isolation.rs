@@ -32,12 +32,13 @@ async fn signal_is_told_from_an_exit_code() {
 #[tokio::test]
 async fn environment_arrives_as_given() {
     let mut sandbox = sandbox();
-    sandbox.template.env = ["PATH=/bin", "Z=1", "A=2", "M=x y"]
+    // A runtime may add a home where none is said.
+    sandbox.template.env = ["PATH=/bin", "Z=1", "A=2", "M=x y", "HOME=/"]
         .map(String::from)
         .into();
     assert_eq!(
         sandbox.run(&["env"]).await.succeeded(),
-        "PATH=/bin\nZ=1\nA=2\nM=x y\n"
+        "PATH=/bin\nZ=1\nA=2\nM=x y\nHOME=/\n"
     );
 }
 
@@ -417,4 +418,14 @@ fn processes_with(marker: &str) -> usize {
                 .any(|argument| argument == marker.as_bytes())
         })
         .count()
+}
+
+// T-B6
+#[tokio::test]
+async fn control_groups_cannot_be_changed_from_inside() {
+    let script = "for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do \
+                  mkdir $tree/made 2>/dev/null && echo made; \
+                  test -e $tree/cgroup.procs && echo 0 2>/dev/null > $tree/cgroup.procs && echo joined; \
+                  done; grep -c cgroup.*rw, /proc/self/mounts";
+    assert_eq!(sandbox().sh(script).await.stdout, "0\n");
 }

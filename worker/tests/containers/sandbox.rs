@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use cooper_worker::cgroup::StepCgroup;
+use cooper_worker::cgroup::{CgroupRequest, Cgroups, StepCgroup};
 use cooper_worker::exec::{
-    Container, ContainerMount, ExitStatus, Filter, Output, Permissions, RunError, RunnerProgram,
-    Template, User,
+    Container, ContainerMount, ExitStatus, Filter, OldRuntime, OtherRuntime, Output, Permissions,
+    RunError, RunnerProgram, Template, User,
 };
 use cooper_worker::mount::DetachedMount;
 
@@ -56,6 +56,39 @@ pub(crate) fn helper() -> RunnerProgram {
     RunnerProgram::at(Path::new(env!("CARGO_BIN_EXE_cooper-container-helper"))).unwrap()
 }
 
+/// Whether another runtime than ours runs the containers.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a test command says what to test"
+)]
+pub(crate) fn has_other_runtime() -> bool {
+    std::env::var_os("COOPER_TEST_RUNTIME").is_some()
+}
+
+/// What runs a container, and its control group: our own runner and none, or what `COOPER_TEST_RUNTIME` names and one in
+/// every hierarchy.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a test command says what to test"
+)]
+fn runner(folder: &Path) -> (RunnerProgram, StepCgroup) {
+    let Some(binary) = std::env::var_os("COOPER_TEST_RUNTIME") else {
+        return (helper(), StepCgroup::default());
+    };
+    let other = OtherRuntime::find(Path::new(&binary), folder, OldRuntime::Warn).unwrap();
+    let name = folder.parent().and_then(Path::file_name).unwrap();
+    let name = name.to_str().unwrap().trim_start_matches('.').to_owned();
+    let groups = Cgroups::of_this_machine(&name, "cooper-tests").unwrap();
+    let wanted = CgroupRequest {
+        id: "one",
+        parent: "",
+        limits: None,
+        everywhere: true,
+    };
+    let group = groups.make(wanted).unwrap();
+    (helper().with_runtime(other), group)
+}
+
 impl Sandbox {
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.temp.path().join(inside)
@@ -78,6 +111,8 @@ impl Sandbox {
             args: args.iter().map(|&arg| arg.into()).collect(),
             ..self.template
         };
+        let bundles = tempfile::tempdir().unwrap();
+        let (program, cgroup) = runner(&bundles.path().join("bundle"));
         let container = Container {
             config: template.config(),
             root: DetachedMount::bind_path(self.temp.path()).unwrap(),
@@ -85,7 +120,7 @@ impl Sandbox {
             stages: self.stages,
             filter: Some(Filter::default_profile()),
             network: None,
-            cgroup: Arc::new(StepCgroup::default()),
+            cgroup: Arc::new(cgroup),
             permissions: Permissions {
                 host_network: true,
                 ..Permissions::default()
@@ -101,7 +136,7 @@ impl Sandbox {
             .unwrap()
             .extend_from_slice(&data);
         };
-        let status = container.run(&helper(), output, cancelled).await;
+        let status = container.run(&program, output, cancelled).await;
         let text = |bytes: Mutex<Vec<u8>>| {
             String::from_utf8_lossy(&bytes.into_inner().unwrap()).into_owned()
         };

@@ -13,7 +13,7 @@ use cooper_core::ports::{
 use cooper_proto::{Digest, pb};
 use cooper_worker::cdi::{CdiSettings, Devices};
 use cooper_worker::cgroup::Cgroups;
-use cooper_worker::exec::RunnerProgram;
+use cooper_worker::exec::{OldRuntime, OtherRuntime, RunnerProgram};
 use cooper_worker::limits::Limits;
 use cooper_worker::meta::Meta;
 use cooper_worker::mount::CacheMounts;
@@ -91,6 +91,23 @@ impl SshAgent for NoAnswer {
     }
 }
 
+/// What runs containers, and the control group that they are put below: our own runner, or what `COOPER_TEST_RUNTIME` names.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a test command says what to test"
+)]
+fn runner(state: &StateDir) -> (RunnerProgram, &'static str) {
+    let program =
+        RunnerProgram::at(Path::new(env!("CARGO_BIN_EXE_cooper-container-helper"))).unwrap();
+    match std::env::var_os("COOPER_TEST_RUNTIME") {
+        None => (program, ""),
+        Some(binary) => {
+            let other = OtherRuntime::find(Path::new(&binary), &state.runtime(), OldRuntime::Warn);
+            (program.with_runtime(other.unwrap()), "cooper-tests")
+        }
+    }
+}
+
 /// A name that only one bench has.
 pub(crate) fn instance(temp: &tempfile::TempDir) -> String {
     let name = temp.path().file_name().unwrap().to_str().unwrap();
@@ -129,10 +146,10 @@ pub(crate) fn bench_on(network: &NetworkSettings) -> Bench {
     }
     drop((busybox, root));
     let image = writer.commit("busybox").unwrap();
-    let program =
-        RunnerProgram::at(Path::new(env!("CARGO_BIN_EXE_cooper-container-helper"))).unwrap();
+    let (program, parent) = runner(&state);
     let caches = CacheMounts::new(&state.cache_mounts());
     let ops = ExecOps::new(ExecParts {
+        shares_processes: false,
         snapshots: snapshots.clone(),
         cache_mounts: caches,
         sessions: Arc::new(OneSession(SessionId("s".into()))),
@@ -142,7 +159,7 @@ pub(crate) fn bench_on(network: &NetworkSettings) -> Bench {
             auto_allowed: Vec::new(),
         }),
         networks: Networks::open(network, &state.networks()).unwrap(),
-        cgroups: Cgroups::of_this_machine(&instance(&temp), "").unwrap(),
+        cgroups: Cgroups::of_this_machine(&instance(&temp), parent).unwrap(),
     });
     Bench {
         temp,

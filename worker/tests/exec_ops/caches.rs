@@ -90,3 +90,39 @@ async fn t_a4_t_b3_link_in_a_shared_cache_never_shows_the_machine() {
         "{output}"
     );
 }
+
+// T-B8
+#[tokio::test]
+async fn stubs_for_mounts_behind_a_link_that_flips_are_never_made_on_the_machine() {
+    let bench = bench();
+    let outside = tempfile::tempdir().unwrap();
+    let mut attacker = sh(&format!(
+        "i=0; while [ $i -lt 400 ]; do rm -rf /cache/sub; mkdir /cache/sub; rm -rf /cache/sub; \
+         ln -s {} /cache/sub; i=$((i+1)); done",
+        outside.path().display()
+    ));
+    let shared = || cache("shared", "/cache", pb::CacheSharingOpt::Shared);
+    attacker.mounts.push(shared());
+    let attack = bench.run(&attacker);
+    let watch = async {
+        for number in 0..40 {
+            let mut victim = sh("true");
+            let directory = format!("/cache/sub/directory{number}");
+            let file = format!("/cache/sub/file{number}");
+            victim.mounts.push(shared());
+            victim.mounts.push(mount(pb::MountType::Tmpfs, &directory));
+            victim.mounts.push(pb::Mount {
+                secret_opt: Some(pb::SecretOpt {
+                    id: "key".into(),
+                    ..pb::SecretOpt::default()
+                }),
+                ..mount(pb::MountType::Secret, &file)
+            });
+            // Refused or run.
+            drop(bench.run(&victim).await);
+        }
+    };
+    let (outcome, ()) = tokio::join!(attack, watch);
+    assert!(matches!(outcome, OpOutcome::Success(_)), "{outcome:?}");
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}

@@ -1,6 +1,8 @@
 use cooper_core::model::{FailureKind, LinuxResources};
 use cooper_core::ports::OpOutcome;
 
+use cooper_worker::cgroup::{CgroupRequest, Cgroups};
+
 use crate::bench::{Bench, bench, instance, sh};
 
 /// Whether this machine's control groups have the controller, of either version.
@@ -18,18 +20,28 @@ async fn run(bench: &Bench, script: &str, limits: LinuxResources) -> OpOutcome {
 }
 
 fn groups_of(bench: &Bench) -> usize {
-    let name = format!("cooper-{}", instance(&bench.temp));
+    groups(&format!("cooper-{}", instance(&bench.temp)))
+}
+
+/// Groups of steps of the engine of this name, below its own place and below parents that steps named.
+fn groups(name: &str) -> usize {
     let found = std::process::Command::new("find")
-        .args([
-            "/sys/fs/cgroup",
-            "-path",
-            &format!("*/{name}/*"),
-            "-type",
-            "d",
-        ])
+        .args(["/sys/fs/cgroup", "-type", "d", "-path"])
+        .args([&format!("*/{name}/*"), "-o", "-name", &format!("{name}-*")])
         .output()
         .unwrap();
     String::from_utf8_lossy(&found.stdout).lines().count()
+}
+
+fn remove_parent(name: &str) {
+    for tree in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
+        let parent = tree.unwrap().path().join(name);
+        let below = parent.join("buildkit");
+        if below.is_dir() {
+            std::fs::remove_dir(below).unwrap();
+            std::fs::remove_dir(parent).unwrap();
+        }
+    }
 }
 
 #[tokio::test]
@@ -99,12 +111,34 @@ async fn step_lies_below_the_parent_that_it_names() {
         output.lines().any(|line| line.contains(&inside)) || output.contains("::/\n"),
         "{output}"
     );
-    for tree in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
-        let parent = tree.unwrap().path().join(&parent);
-        let below = parent.join("buildkit");
-        if below.is_dir() {
-            std::fs::remove_dir(below).unwrap();
-            std::fs::remove_dir(parent).unwrap();
-        }
-    }
+    remove_parent(&parent);
+}
+
+#[test]
+fn groups_below_a_parent_that_a_killed_engine_left_are_removed_at_the_next_start() {
+    let temp = tempfile::tempdir().unwrap();
+    let name = format!("reap{}", instance(&temp).to_lowercase());
+    let file = temp.path().join("parents");
+    let open = || {
+        let groups = Cgroups::of_this_machine(&name, "").unwrap();
+        groups.noting(&file).unwrap()
+    };
+    let wanted = |id| CgroupRequest {
+        id,
+        parent: "/reap-parent",
+        limits: None,
+        everywhere: false,
+    };
+    // As after kill -9: nobody removes anything.
+    std::mem::forget(open().make(wanted("left")).unwrap());
+    let mine = format!("cooper-{name}");
+    assert!(groups(&mine) > 0, "the machine has control groups");
+    // Another engine's, below the same parent.
+    let other = Cgroups::of_this_machine(&format!("{name}x"), "").unwrap();
+    let others = other.make(wanted("used")).unwrap();
+    drop(open());
+    assert_eq!(groups(&mine), 0);
+    assert!(groups(&format!("{mine}x")) > 0);
+    drop(others);
+    remove_parent("reap-parent");
 }

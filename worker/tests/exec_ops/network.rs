@@ -130,8 +130,33 @@ async fn what_a_killed_engine_left_is_undone_at_the_next_start() {
     assert_eq!(leases().len(), 1);
     let second = Networks::open(&settings, folder.path()).unwrap();
     assert_eq!(leases(), [""; 0].map(PathBuf::from));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    // The bridge is used again, and is ours to remove as it was before.
+    assert!(has_bridge());
     drop(second);
+    assert!(!has_bridge());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+fn has_bridge() -> bool {
+    let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap();
+    interfaces.contains("cooper-test0")
+}
+
+#[tokio::test]
+async fn a_bridge_of_a_killed_engine_goes_when_the_next_one_wants_none() {
+    if !is_own_machine("a_bridge_of_a_killed_engine_goes_when_the_next_one_wants_none") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::mem::forget(Networks::open(&bridge(), folder.path()).unwrap());
+    assert!(has_bridge());
+    let plain = NetworkSettings {
+        mode: NetworkMode::Host,
+        ..NetworkSettings::default()
+    };
+    drop(Networks::open(&plain, folder.path()).unwrap());
+    assert!(!has_bridge());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

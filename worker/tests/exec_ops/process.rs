@@ -115,3 +115,53 @@ async fn t_c19_working_directory_through_a_link_stays_inside() {
         assert!(bench.output().starts_with(expected));
     }
 }
+
+fn count(folder: &str) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+// T-C13
+#[tokio::test]
+async fn steps_whose_children_hold_their_output_open_end_and_leave_nothing() {
+    let bench = bench();
+    let exec = sh("sleep 1000 & echo said");
+    // What is made once for all steps is there after the first.
+    bench.succeeds(&exec).await;
+    let before = (count("/proc/self/fd"), count("/proc/self/task"));
+    for _ in 0..60 {
+        bench.succeeds(&exec).await;
+    }
+    let after = (count("/proc/self/fd"), count("/proc/self/task"));
+    // Threads for blocking work come and go; one more for each step would be many more.
+    assert!(after.0 <= before.0 + 20, "{before:?} {after:?}");
+    assert!(after.1 <= before.1 + 40, "{before:?} {after:?}");
+    assert_eq!(bench.output(), "said\n".repeat(61));
+}
+
+// T-C14
+#[tokio::test]
+async fn nothing_of_a_state_is_loaded_into_the_engine() {
+    let bench = bench();
+    // What a name service of an image would be found by, and programs that could be taken for the machine's.
+    let script = "mkdir -p /etc /lib /usr/lib; echo 'passwd: evil' > /etc/nsswitch.conf; \
+                  for name in /lib/libnss_evil.so.2 /usr/lib/libnss_evil.so.2 /bin/xz /bin/tar /bin/unpigz; do \
+                  cp /bin/busybox $name 2>/dev/null || /bin/busybox cp /bin/busybox $name; done; \
+                  echo 'me:x:7:8::/:/bin/sh' > /etc/passwd";
+    let state = bench.succeeds(&sh(script)).await;
+    let mut exec = sh("id -u");
+    exec.meta.as_mut().unwrap().user = "me".into();
+    let outcome = bench
+        .run_on(&[&state[0]], &exec, Box::pin(std::future::pending()))
+        .await;
+    assert!(matches!(outcome, OpOutcome::Success(_)), "{outcome:?}");
+    assert_eq!(bench.output(), "7\n");
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let folder = bench.temp.path().to_str().unwrap();
+    let loaded: Vec<_> = maps
+        .lines()
+        .filter(|line| line.contains("evil") || line.contains(folder))
+        // The store of metadata is a file that may be mapped.
+        .filter(|line| !line.contains("meta.redb"))
+        .collect();
+    assert_eq!(loaded, [""; 0]);
+}

@@ -3,6 +3,7 @@ use cooper_proto::pb;
 
 use crate::bench::{CANARY, bench, mount, sh};
 
+// T-E5
 #[tokio::test]
 async fn secret_is_seen_inside_and_never_on_disk() {
     let bench = bench();

@@ -39,3 +39,44 @@ async fn agent_that_nobody_forwards_is_named_or_left_out() {
         (FailureKind::NotFound, "unset ssh forward key other")
     );
 }
+
+/// What this process is connected to by names that every process of its network could use.
+fn abstract_sockets() -> Vec<String> {
+    let own: Vec<String> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|target| target.to_str().map(String::from))
+        .collect();
+    let all = std::fs::read_to_string("/proc/self/net/unix").unwrap();
+    let names = all.lines().filter(|line| line.contains(" @"));
+    let ours = names.filter(|line| {
+        let inode = line.split_whitespace().nth(6).unwrap();
+        own.contains(&format!("socket:[{inode}]"))
+    });
+    ours.map(String::from).collect()
+}
+
+// T-C12
+#[tokio::test]
+async fn a_step_on_the_machine_s_network_finds_no_socket_of_ours_by_name() {
+    let bench = bench();
+    let mut exec = sh("grep ' @.*cooper' /proc/net/unix; echo up; sleep 1000");
+    exec.network = pb::NetMode::Host.into();
+    exec.mounts.push(ssh("default", false));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let cancelled = Box::pin(async move { drop(stopped.await) });
+    let inputs = [&bench.image];
+    let run = bench.run_on(&inputs, &exec, cancelled);
+    let look = async {
+        let mut said = String::new();
+        while !said.contains("up\n") {
+            tokio::task::yield_now().await;
+            said.push_str(&bench.output());
+        }
+        assert_eq!(abstract_sockets(), [""; 0]);
+        drop(stop);
+        said
+    };
+    let (_cancelled, said) = tokio::join!(run, look);
+    assert_eq!(said, "up\n");
+}

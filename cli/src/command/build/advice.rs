@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::ExportResponse;
-use cooper_frontend::practice::{self, Finding, diff};
+use cooper_frontend::practice::{self, Finding, Repair, diff};
 use cooper_frontend::subrequest::excerpt;
 use serde_json::Value;
 
@@ -58,13 +58,17 @@ pub(super) fn fix(path: &Path) -> Result<String, Failure> {
         )
     };
     let text = fs::read_to_string(path).map_err(|error| cannot("read", &error))?;
-    let (repaired, count) = practice::repair(&text).map_err(|fault| cannot("change", &fault))?;
-    if count == 0 {
+    let (repaired, made) = practice::repair(&text).map_err(|fault| cannot("change", &fault))?;
+    if made.is_empty() {
         return Ok(format!("{}: nothing to change\n", path.display()));
     }
     fs::write(path, &repaired).map_err(|error| cannot("write", &error))?;
-    let plural = if count == 1 { "" } else { "s" };
-    Ok(format!("{}: {count} change{plural} made\n", path.display()))
+    let (count, plural) = (made.len(), if made.len() == 1 { "" } else { "s" });
+    let mut told = format!("{}: {count} change{plural} made\n", path.display());
+    for Repair { practice, diff } in &made {
+        told.push_str(&format!("\n{}\n{diff}", practice.name()));
+    }
+    Ok(told)
 }
 
 #[cfg(test)]
@@ -76,7 +80,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("Dockerfile");
         fs::write(&path, "FROM alpine:3\nRUN apk add curl\n").unwrap();
-        assert!(fix(&path).unwrap().ends_with("1 change made\n"));
+        let told = fix(&path).unwrap();
+        assert!(
+            told.contains("1 change made\n\nPackageCacheKept\n@@"),
+            "{told}"
+        );
+        assert!(
+            told.contains("\n-RUN apk add curl\n+RUN apk add --no-cache curl\n"),
+            "{told}"
+        );
         let changed = fs::read_to_string(&path).unwrap();
         assert_eq!(changed, "FROM alpine:3\nRUN apk add --no-cache curl\n");
         assert!(fix(&path).unwrap().ends_with("nothing to change\n"));

@@ -41,7 +41,11 @@ pub struct CacheIndex {
 ///
 /// # Errors
 /// When a value is not written as it should be, or names no place.
-pub(super) fn parse(from: &[String], to: &[String], here: &Path) -> Result<Caches, UsageError> {
+pub(in crate::command) fn parse(
+    from: &[String],
+    to: &[String],
+    here: &Path,
+) -> Result<Caches, UsageError> {
     let mut caches = Caches::default();
     for text in from {
         let mut spec = spec(text, "--cache-from")?;
@@ -59,6 +63,16 @@ pub(super) fn parse(from: &[String], to: &[String], here: &Path) -> Result<Cache
     }
     Ok(caches)
 }
+
+/// Attributes that a kind of cache takes from the user's environment, with the variables, as other clients have it.
+const OF_ENVIRONMENT: [(&str, &str, &str); 6] = [
+    ("gha", "token", "ACTIONS_RUNTIME_TOKEN"),
+    ("gha", "url_v2", "ACTIONS_RESULTS_URL"),
+    ("gha", "url", "ACTIONS_CACHE_URL"),
+    ("s3", "access_key_id", "AWS_ACCESS_KEY_ID"),
+    ("s3", "secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+    ("s3", "session_token", "AWS_SESSION_TOKEN"),
+];
 
 /// `type=TYPE,NAME=VALUE,…`, or the name of an image.
 fn spec(text: &str, flag: &str) -> Result<CacheSpec, UsageError> {
@@ -90,6 +104,26 @@ fn spec(text: &str, flag: &str) -> Result<CacheSpec, UsageError> {
 }
 
 impl Caches {
+    /// Adds what the user's environment says of caches that say nothing of it themselves.
+    #[must_use]
+    pub(in crate::command) fn with_variables(
+        mut self,
+        variables: &BTreeMap<String, String>,
+    ) -> Self {
+        for spec in self.imports.iter_mut().chain(&mut self.exports) {
+            // A key goes with its secret, wherever both come from.
+            let has_own = spec.attributes.contains_key("access_key_id");
+            for (kind, key, variable) in OF_ENVIRONMENT {
+                let value = variables.get(variable).filter(|value| !value.is_empty());
+                if let Some(value) = value.filter(|_| spec.kind == kind && !has_own) {
+                    let attribute = spec.attributes.entry(key.to_owned());
+                    attribute.or_insert_with(|| value.clone());
+                }
+            }
+        }
+        self
+    }
+
     /// Finds the manifest of a cache in a folder; `false` when it is not there, which is no error.
     fn local_import(&mut self, spec: &mut CacheSpec, here: &Path) -> Result<bool, UsageError> {
         let attributes = &mut spec.attributes;
@@ -146,7 +180,7 @@ impl CacheIndex {
     ///
     /// # Errors
     /// When the folder cannot be read or written.
-    pub(super) fn write(&self, response: &ExportResponse) -> io::Result<()> {
+    pub(in crate::command) fn write(&self, response: &ExportResponse) -> io::Result<()> {
         let Some(text) = response.get("cache.manifest") else {
             // There was nothing to write.
             return Ok(());
@@ -249,6 +283,33 @@ mod tests {
             assert!(parse(&[], &texts(&[bad]), here).is_err(), "{bad}");
         }
         assert!(parse(&texts(&["type=local"]), &[], here).is_err());
+    }
+
+    #[test]
+    fn what_caches_need_of_the_environment_is_taken_from_there() {
+        let to = texts(&[
+            "type=gha,mode=max",
+            "type=gha,token=own",
+            "type=s3,bucket=b,access_key_id=own",
+            "type=registry,ref=host/a",
+        ]);
+        let variables = [
+            ("ACTIONS_RUNTIME_TOKEN", "token"),
+            ("ACTIONS_RESULTS_URL", "https://results.example/"),
+            ("ACTIONS_CACHE_URL", ""),
+            ("AWS_SECRET_ACCESS_KEY", "not the own key's"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let caches = parse(&[], &to, Path::new("/here")).unwrap();
+        let caches = caches.with_variables(&variables.into());
+        let [first, second, s3, registry] = caches.exports.as_slice() else {
+            panic!("{caches:?}");
+        };
+        assert_eq!(first.attributes["token"], "token");
+        assert_eq!(first.attributes["url_v2"], "https://results.example/");
+        assert!(!first.attributes.contains_key("url"));
+        assert_eq!(second.attributes["token"], "own");
+        assert_eq!((s3.attributes.len(), registry.attributes.len()), (2, 1));
     }
 
     #[test]

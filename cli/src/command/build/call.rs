@@ -98,6 +98,16 @@ impl Call {
             error: None,
             code: OK,
         };
+        if !["result.json", "result.txt"]
+            .iter()
+            .any(|key| response.contains_key(*key))
+        {
+            // BuildKit's daemons tell it only to clients that are frontends themselves.
+            answer.error =
+                Some("the daemon builds and gives no answers; ask one of Cooper's\n".to_owned());
+            answer.code = FAILED;
+            return answer;
+        }
         if self.name == "lint" {
             self.lint(text("result.json"), text("result.txt"), &mut answer);
         } else if self.json {
@@ -215,6 +225,14 @@ mod tests {
         let json = r#"{"warnings":[{}]}"#;
         let status = response(&[("result.json", json), ("result.statuscode", "1")]);
         assert_eq!(ignored.report(&status).code, 0);
+    }
+
+    #[test]
+    fn no_answer_is_not_a_good_one() {
+        let call = Call::parse("check").unwrap().unwrap();
+        let answer = call.report(&ExportResponse::new());
+        assert_eq!((answer.code, answer.out.as_str()), (1, ""));
+        assert!(answer.error.is_some());
     }
 
     #[test]

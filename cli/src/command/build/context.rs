@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use cooper_frontend::source::Remote;
 use tempfile::TempDir;
 
 use super::error::UsageError;
@@ -15,14 +16,60 @@ const MAX_DOCKERFILE: u64 = 16 << 20;
 /// Where the files of a build are.
 #[derive(Debug)]
 pub struct ContextFolders {
-    /// Folder that COPY and ADD read.
-    pub context: PathBuf,
-    /// Folder of the Dockerfile.
-    pub dockerfile: PathBuf,
-    /// Name of the Dockerfile in its folder.
-    pub filename: String,
+    /// What COPY and ADD read.
+    pub context: ContextPlace,
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfilePlace,
     /// Folders that go away with the build.
-    _temporary: Vec<TempDir>,
+    temporary: Vec<TempDir>,
+}
+
+/// What COPY and ADD read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextPlace {
+    /// A folder of this machine.
+    Folder(PathBuf),
+    /// A repository or an archive, by its address, which the engine fetches.
+    Remote {
+        /// The address.
+        address: String,
+        /// Whether it is a repository that is reached by ssh.
+        ssh: bool,
+    },
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerfilePlace {
+    /// In a folder of this machine.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The file's name in it.
+        name: String,
+    },
+    /// In the remote context, under this path or the usual one.
+    InContext(Option<String>),
+    /// At a URL; it is fetched into a folder before the build.
+    Url(String),
+}
+
+impl ContextFolders {
+    /// The Dockerfile's path, where it is on this machine.
+    pub(super) fn dockerfile_path(&self) -> Option<PathBuf> {
+        match &self.dockerfile {
+            DockerfilePlace::Folder { folder, name } => Some(folder.join(name)),
+            DockerfilePlace::InContext(_) | DockerfilePlace::Url(_) => None,
+        }
+    }
+
+    /// A folder for a Dockerfile that is fetched, which goes away with the build.
+    pub(super) fn fetched(&mut self) -> Result<PathBuf, UsageError> {
+        let folder = temporary_folder()?;
+        let path = folder.path().to_path_buf();
+        self.temporary.push(folder);
+        Ok(path)
+    }
 }
 
 /// What may be read from standard input.
@@ -43,15 +90,15 @@ impl<R: Read> StandardInput for R {
 /// Finds the folders that PATH and `--file` name.
 ///
 /// # Errors
-/// When a folder or the Dockerfile is not there, or the context is of a kind that is not built.
+/// When a folder or the Dockerfile is not there.
 pub fn locate(
     context: &str,
     file: Option<&str>,
     here: &Path,
     input: &mut dyn StandardInput,
 ) -> Result<ContextFolders, UsageError> {
-    if let Some(kind) = remote_kind(context) {
-        return Err(UsageError::unsupported(format!("a context from {kind}")));
+    if let Some(place) = remote(context, here) {
+        return with_remote(place, file, input);
     }
     match (context, file) {
         ("-", Some("-")) => Err(UsageError::plain(
@@ -61,35 +108,58 @@ pub fn locate(
         (folder, Some("-")) => {
             let folder = existing_folder(here, folder)?;
             let text = read_dockerfile(input)?;
-            with_text(folder, &text, Vec::new())
+            with_text(ContextPlace::Folder(folder), &text, Vec::new())
         }
+        (folder, Some(url)) if Remote::of(url) == Some(Remote::Http) => Ok(ContextFolders {
+            context: ContextPlace::Folder(existing_folder(here, folder)?),
+            dockerfile: DockerfilePlace::Url(url.to_owned()),
+            temporary: Vec::new(),
+        }),
         (folder, file) => {
             let folder = existing_folder(here, folder)?;
             let path = file.map_or_else(|| folder.join("Dockerfile"), |f| here.join(f));
-            in_folders(folder, &path, file.is_none(), Vec::new())
+            in_folders(
+                ContextPlace::Folder(folder),
+                &path,
+                file.is_none(),
+                Vec::new(),
+            )
         }
     }
 }
 
-/// What kind of remote context a text names.
-fn remote_kind(context: &str) -> Option<&'static str> {
-    let lower = context.to_ascii_lowercase();
-    if lower.starts_with("git://")
-        || lower.starts_with("ssh://")
-        || lower.starts_with("git@")
-        || lower.starts_with("github.com/")
-        || ((lower.starts_with("http://") || lower.starts_with("https://"))
-            && lower
-                .split(['#', '?'])
-                .next()
-                .is_some_and(|p| p.ends_with(".git")))
-    {
-        Some("git")
-    } else if lower.starts_with("http://") || lower.starts_with("https://") {
-        Some("http")
-    } else {
-        None
-    }
+/// The remote place that a text names, unless it is a folder that is there.
+pub(super) fn remote(text: &str, here: &Path) -> Option<ContextPlace> {
+    let ssh = match Remote::of(text)? {
+        Remote::Git { like_a_path, .. } if like_a_path && here.join(text).is_dir() => return None,
+        Remote::Git { ssh, .. } => ssh,
+        Remote::Http => false,
+    };
+    Some(ContextPlace::Remote {
+        address: text.to_owned(),
+        ssh,
+    })
+}
+
+/// With a remote context, `--file` names a file in it.
+fn with_remote(
+    context: ContextPlace,
+    file: Option<&str>,
+    input: &mut dyn StandardInput,
+) -> Result<ContextFolders, UsageError> {
+    let dockerfile = match file {
+        Some("-") => {
+            let text = read_dockerfile(input)?;
+            return with_text(context, &text, Vec::new());
+        }
+        Some(url) if Remote::of(url) == Some(Remote::Http) => DockerfilePlace::Url(url.to_owned()),
+        file => DockerfilePlace::InContext(file.map(str::to_owned)),
+    };
+    Ok(ContextFolders {
+        context,
+        dockerfile,
+        temporary: Vec::new(),
+    })
 }
 
 fn existing_folder(here: &Path, folder: &str) -> Result<PathBuf, UsageError> {
@@ -107,7 +177,7 @@ fn existing_folder(here: &Path, folder: &str) -> Result<PathBuf, UsageError> {
 }
 
 fn in_folders(
-    context: PathBuf,
+    context: ContextPlace,
     path: &Path,
     default_name: bool,
     temporary: Vec<TempDir>,
@@ -124,22 +194,21 @@ fn in_folders(
         ));
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let dockerfile = folder.unwrap_or(Path::new(".")).to_path_buf();
-    let filename = path
+    let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
+    let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| UsageError::plain(format!("{} names no file", path.display())))?
         .to_owned();
     Ok(ContextFolders {
         context,
-        dockerfile,
-        filename,
-        _temporary: temporary,
+        dockerfile: DockerfilePlace::Folder { folder, name },
+        temporary,
     })
 }
 
 fn with_text(
-    context: PathBuf,
+    context: ContextPlace,
     text: &[u8],
     mut temporary: Vec<TempDir>,
 ) -> Result<ContextFolders, UsageError> {
@@ -168,7 +237,12 @@ fn from_input(
         super::archive::unpack(whole, folder.path())?;
         let context = folder.path().to_path_buf();
         let path = context.join(file.unwrap_or("Dockerfile"));
-        return in_folders(context, &path, file.is_none(), vec![folder]);
+        return in_folders(
+            ContextPlace::Folder(context),
+            &path,
+            file.is_none(),
+            vec![folder],
+        );
     }
     if file.is_some() {
         return Err(UsageError::new(
@@ -182,7 +256,7 @@ fn from_input(
         .read_to_end(&mut text)
         .map_err(unreadable)?;
     let context = folder.path().to_path_buf();
-    with_text(context, &text, vec![folder])
+    with_text(ContextPlace::Folder(context), &text, vec![folder])
 }
 
 fn read_dockerfile(input: &mut dyn StandardInput) -> Result<Vec<u8>, UsageError> {
@@ -217,13 +291,20 @@ fn is_archive(head: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn folder(folders: &ContextFolders) -> &Path {
+        match &folders.context {
+            ContextPlace::Folder(folder) => folder,
+            other => panic!("{other:?} is no folder"),
+        }
+    }
+
     #[test]
     fn dockerfile_on_standard_input_has_an_empty_context() {
         let here = tempfile::tempdir().unwrap();
         let mut text: &[u8] = b"FROM scratch\n";
         let folders = locate("-", None, here.path(), &mut text).unwrap();
-        assert_eq!(fs::read_dir(&folders.context).unwrap().count(), 0);
-        let path = folders.dockerfile.join(&folders.filename);
+        assert_eq!(fs::read_dir(folder(&folders)).unwrap().count(), 0);
+        let path = folders.dockerfile_path().unwrap();
         assert_eq!(fs::read(path).unwrap(), b"FROM scratch\n");
     }
 
@@ -234,27 +315,51 @@ mod tests {
         fs::write(here.path().join("app/dockerfile"), "").unwrap();
         fs::write(here.path().join("other"), "").unwrap();
         let locate = |file| locate("app", file, here.path(), &mut std::io::empty());
-        assert_eq!(locate(None).unwrap().filename, "dockerfile");
+        let path = |file| locate(file).unwrap().dockerfile_path().unwrap();
+        assert_eq!(path(None), here.path().join("app/dockerfile"));
+        assert_eq!(path(Some("other")), here.path().join("other"));
         let other = locate(Some("other")).unwrap();
-        assert_eq!(other.filename, "other");
-        assert_eq!(other.dockerfile, here.path());
-        assert_eq!(other.context, here.path().join("app"));
+        assert_eq!(folder(&other), here.path().join("app"));
         assert!(locate(Some("missing")).is_err());
+        let url = "http://host/Dockerfile";
+        assert_eq!(
+            locate(Some(url)).unwrap().dockerfile,
+            DockerfilePlace::Url(url.into())
+        );
     }
 
     #[test]
-    fn remote_contexts_are_refused_by_name() {
-        let here = Path::new("/");
-        for (context, kind) in [
-            ("https://example.com/a.git", "git"),
-            ("https://example.com/a.git#main:sub", "git"),
-            ("git@example.com:a", "git"),
-            ("https://example.com/a.tar.gz", "http"),
-        ] {
-            let error = locate(context, None, here, &mut std::io::empty()).unwrap_err();
-            let expected = format!("a context from {kind} is not supported yet");
-            assert_eq!(error.to_string(), expected);
-        }
+    fn remote_contexts_have_their_dockerfile_or_get_one() {
+        let here = tempfile::tempdir().unwrap();
+        let locate = |context: &str, file: Option<&str>| {
+            let mut text: &[u8] = b"FROM scratch\n";
+            locate(context, file, here.path(), &mut text).unwrap()
+        };
+        let git = locate("https://example.com/a.git#main:sub", Some("dev/Dockerfile"));
+        let address = "https://example.com/a.git#main:sub".to_owned();
+        assert_eq!(
+            git.context,
+            ContextPlace::Remote {
+                address,
+                ssh: false
+            }
+        );
+        assert_eq!(
+            git.dockerfile,
+            DockerfilePlace::InContext(Some("dev/Dockerfile".into()))
+        );
+        let own = locate("git@example.com:a", Some("-"));
+        assert!(matches!(
+            own.context,
+            ContextPlace::Remote { ssh: true, .. }
+        ));
+        assert!(own.dockerfile_path().unwrap().is_file());
+        fs::create_dir_all(here.path().join("github.com/a")).unwrap();
+        fs::write(here.path().join("github.com/a/Dockerfile"), "").unwrap();
+        assert!(matches!(
+            locate("github.com/a", None).context,
+            ContextPlace::Folder(_)
+        ));
     }
 
     #[test]

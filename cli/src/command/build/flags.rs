@@ -29,22 +29,29 @@ Examples:
   cooper build -o out .                          Write the result's files to the folder out
   cooper build -o type=oci,dest=app.tar .        Write an OCI archive
   cooper build -t registry.example/app --push .  Push the image
+  cooper build --target app,tests -o target=app,type=image,name=app -o target=tests,type=local,dest=out .
+                                                 Build two stages in one run; what they share runs once
   cooper build --secret id=npm,src=$HOME/.npmrc .
+  cooper build https://host/app.git#main:docker  Build a folder of a branch of a repository
+  cooper build -f - https://host/context.tar.gz < Dockerfile
+                                                 Build an archive with a Dockerfile of one's own
+  cooper --addr tcp://builder:1234 build .       Build in a daemon; files and results travel
   cat Dockerfile | cooper build -                Build a Dockerfile that needs no files
   tar c . | cooper build -                       Build a context from an archive";
 
 /// Build an image from a Dockerfile.
 ///
-/// PATH is the folder whose files the Dockerfile may copy. `-` reads a Dockerfile or a tar archive of such a folder
-/// from standard input.
+/// PATH is the folder whose files the Dockerfile may copy. URL is a git repository (`https://HOST/NAME.git#REF:FOLDER`, or with a query:
+/// branch, tag, ref, subdir, commit, checksum, keep-git-dir, submodules), an archive of such a folder, or a Dockerfile.
+/// `-` reads a Dockerfile or an archive from standard input.
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_help = EXAMPLES)]
 pub struct BuildFlags {
-    /// Folder with the files of the build, or `-`
+    /// Folder, repository or archive with the files of the build, or `-`
     #[arg(value_name = "PATH|URL|-")]
     pub context: String,
 
-    /// Name of the Dockerfile [default: PATH/Dockerfile]; `-` reads it from standard input
+    /// Name or URL of the Dockerfile [default: PATH/Dockerfile]; `-` reads it from standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
 
@@ -52,7 +59,7 @@ pub struct BuildFlags {
     #[arg(short, long = "tag", value_name = "NAME")]
     pub tags: Vec<String>,
 
-    /// Stage to build
+    /// Stage to build, or several as A,B, each with outputs of its own: --output target=A,type=...
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
 
@@ -113,7 +120,8 @@ pub struct BuildFlags {
     #[arg(long, value_name = "AGENT")]
     pub ssh: Vec<String>,
 
-    /// Another source of files, as NAME=PATH or NAME=docker-image://IMAGE; may be repeated
+    /// Another source of files, as NAME=PATH, NAME=URL, NAME=docker-image://IMAGE or NAME=oci-layout://PATH; may be
+    /// repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub build_context: Vec<String>,
 
@@ -176,19 +184,23 @@ pub struct BuildFlags {
     #[arg(long, value_name = "LIMIT")]
     pub ulimit: Vec<String>,
 
+    /// Runtime that sets the containers of RUN up, such as runc, where this command starts the engine [default: cooper's own]
+    #[arg(long, value_name = "PROGRAM", env = "COOPER_RUNTIME")]
+    pub runtime: Option<PathBuf>,
+
     /// Cgroup under which RUN's own is made
     #[arg(long, value_name = "CGROUP")]
     pub cgroup_parent: Option<String>,
 
-    /// Statement about how the image was made; only `false` for now
+    /// Say how the result was made: `true`, or options such as `mode=min`; short for `--attest type=provenance`
     #[arg(long, value_name = "VALUE", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub provenance: Option<String>,
 
-    /// Statement about what is in the image; only `false` for now
+    /// Say what is in the result: `true`, or options such as `generator=IMAGE`; short for `--attest type=sbom`
     #[arg(long, value_name = "VALUE", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub sbom: Option<String>,
 
-    /// Statement to attach to the image, as `type=TYPE,...`; not supported yet
+    /// Statement to attach to the result, as `type=provenance|sbom,...`; may be repeated
     #[arg(long, value_name = "STATEMENT")]
     pub attest: Vec<String>,
 }

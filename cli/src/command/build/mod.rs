@@ -2,24 +2,29 @@
 
 mod advice;
 mod archive;
-mod cache;
+mod attest;
+pub(super) mod cache;
 mod call;
 mod context;
-mod csv;
+pub(super) mod csv;
 mod error;
+mod fetch;
 mod flags;
 mod layout;
-mod output;
+mod layout_index;
+pub(super) mod output;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
-mod report;
+pub(super) mod report;
 mod run;
-mod secret;
-mod ssh;
+pub(super) mod secret;
+mod several;
+pub(super) mod ssh;
+pub(super) mod written;
 
 pub use cache::{CacheIndex, Caches};
-pub use context::{ContextFolders, StandardInput, locate};
+pub use context::{ContextFolders, ContextPlace, DockerfilePlace, StandardInput, locate};
 pub use error::UsageError;
 pub use flags::{BuildFlags, ProgressMode};
 pub use output::{Output, OutputContext, Target};

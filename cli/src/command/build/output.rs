@@ -14,6 +14,18 @@ pub struct Output {
     pub attributes: BTreeMap<String, String>,
     /// Where the client puts what the exporter sends.
     pub target: Target,
+    /// The stage whose result it is, where several are built.
+    pub stage: Option<String>,
+}
+
+impl Output {
+    /// Whether the files of its folder that the result does not have go away.
+    #[must_use]
+    pub fn mirrors(&self) -> bool {
+        self.attributes
+            .get("mode")
+            .is_some_and(|mode| mode == "delete")
+    }
 }
 
 /// Where the client puts what an exporter sends.
@@ -24,6 +36,8 @@ pub enum Target {
     None,
     /// Files below a folder.
     Directory(PathBuf),
+    /// The blobs of an OCI layout in a folder.
+    Layout(PathBuf),
     /// One file.
     File(PathBuf),
     /// Standard output.
@@ -60,7 +74,7 @@ impl OutputContext<'_> {
 ///
 /// # Errors
 /// When a value has no known type, lacks its destination or would write an archive to a terminal.
-pub(super) fn parse(
+pub(in crate::command) fn parse(
     texts: &[String],
     context: OutputContext<'_>,
 ) -> Result<Vec<Output>, UsageError> {
@@ -73,6 +87,15 @@ pub(super) fn parse(
         return Err(UsageError::new(
             "only one output can go to standard output",
             "give the others a dest=PATH",
+        ));
+    }
+    let layouts = outputs
+        .iter()
+        .filter(|o| matches!(o.target, Target::Layout(_)));
+    if layouts.count() > 1 {
+        return Err(UsageError::new(
+            "only one output can have tar=false",
+            "copy the folder, or write the others as archives",
         ));
     }
     Ok(outputs)
@@ -106,12 +129,14 @@ fn parse_one(text: &str, context: OutputContext<'_>) -> Result<Output, UsageErro
             "for example type=local,dest=out",
         )
     })?;
+    let stage = attributes.remove("target");
     let dest = attributes.remove("dest");
     let (kind, target) = target(kind, dest.as_deref(), &mut attributes, context)?;
     Ok(Output {
         kind,
         attributes,
         target,
+        stage,
     })
 }
 
@@ -142,6 +167,15 @@ fn target(
             ));
         }
         ("local", Some(path)) => Target::Directory(context.path(path)),
+        ("oci" | "docker", dest) if is_layout(attributes) => match dest {
+            Some(path) if !matches!(path, "" | "-") => Target::Layout(context.path(path)),
+            _ => {
+                return Err(UsageError::new(
+                    format!("an output of the type {kind} with tar=false needs a folder"),
+                    format!("for example type={kind},tar=false,dest=out"),
+                ));
+            }
+        },
         ("docker", None) => Target::DockerLoad,
         ("tar" | "oci" | "docker", None | Some("-")) if context.stdout_is_terminal => {
             return Err(UsageError::new(
@@ -150,11 +184,6 @@ fn target(
             ));
         }
         ("tar" | "oci" | "docker", None | Some("-")) => Target::Stdout,
-        ("oci" | "docker", Some(_)) if attributes.get("tar").is_some_and(|t| t == "false") => {
-            return Err(UsageError::unsupported(format!(
-                "output type={kind} with tar=false"
-            )));
-        }
         ("tar" | "oci" | "docker", Some(path)) => {
             let path = context.path(path);
             if path.is_dir() {
@@ -176,6 +205,14 @@ fn target(
         }
     };
     Ok((kind, target))
+}
+
+/// Whether an image goes into a folder and not into an archive.
+fn is_layout(attributes: &BTreeMap<String, String>) -> bool {
+    let off = ["false", "0", "f", "F", "FALSE", "False"];
+    attributes
+        .get("tar")
+        .is_some_and(|tar| off.contains(&tar.as_str()))
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@ use std::path::{Path, PathBuf};
 
 use cooper_proto::{platform, reference::Reference};
 
+use super::attest;
 use super::cache::{self, Caches};
-use super::context::ContextFolders;
+use super::context::{self, ContextFolders, ContextPlace, DockerfilePlace};
 use super::error::UsageError;
 use super::flags::BuildFlags;
 use super::layout;
 use super::output::{self, Output, OutputContext, Target};
 use super::secret::{self, SecretSource};
+use super::several;
 use super::ssh::{self, SshSource};
 
 const HOST_NETWORK: &str = "network.host";
@@ -34,6 +36,8 @@ pub struct Plan {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Sockets of SSH agents by id.
     pub ssh: BTreeMap<String, SshSource>,
+    /// What the user should know before the build.
+    pub notes: Vec<String>,
 }
 
 /// What stands around a command line.
@@ -56,7 +60,6 @@ pub fn plan(
     folders: &ContextFolders,
     around: Surroundings<'_>,
 ) -> Result<Plan, UsageError> {
-    refuse_unsupported(flags)?;
     let mut plan = Plan {
         secrets: secret::parse(&flags.secret, around.here, |name| {
             around.variables.contains_key(name)
@@ -64,16 +67,13 @@ pub fn plan(
         ssh: ssh::parse(&flags.ssh, around.here, around.variables)?,
         entitlements: entitlements(flags)?,
         outputs: outputs(flags, around)?,
-        caches: cache::parse(&flags.cache_from, &flags.cache_to, around.here)?,
+        caches: cache::parse(&flags.cache_from, &flags.cache_to, around.here)?
+            .with_variables(around.variables),
         ..Plan::default()
     };
-    plan.folders
-        .insert("context".into(), folders.context.clone());
-    plan.folders
-        .insert("dockerfile".into(), folders.dockerfile.clone());
-    plan.options
-        .insert("filename".into(), folders.filename.clone());
+    places(folders, around, &mut plan)?;
     simple_options(flags, &mut plan.options)?;
+    plan.options.extend(attest::options(flags)?);
     for argument in &flags.build_arg {
         let (name, value) = match argument.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -104,25 +104,51 @@ pub fn plan(
         }
         plan.options.insert(format!("label:{name}"), value.into());
     }
+    plan.notes.extend(unnamed(flags, &plan.outputs));
     for named in &flags.build_context {
         named_context(named, around.here, &mut plan)?;
     }
     Ok(plan)
 }
 
-fn refuse_unsupported(flags: &BuildFlags) -> Result<(), UsageError> {
-    let is_off = |value: &str| matches!(value, "false" | "0" | "disabled=true");
-    let unsupported =
-        if let Some(attest) = flags.attest.iter().find(|a| !a.contains("disabled=true")) {
-            format!("--attest {attest}")
-        } else if let Some(value) = flags.provenance.as_deref().filter(|v| !is_off(v)) {
-            format!("--provenance={value}")
-        } else if let Some(value) = flags.sbom.as_deref().filter(|v| !is_off(v)) {
-            format!("--sbom={value}")
-        } else {
-            return Ok(());
-        };
-    Err(UsageError::unsupported(unsupported))
+/// Where context and Dockerfile are.
+fn places(
+    folders: &ContextFolders,
+    around: Surroundings<'_>,
+    plan: &mut Plan,
+) -> Result<(), UsageError> {
+    let mut option = |key: &str, value: &str| plan.options.insert(key.to_owned(), value.to_owned());
+    match &folders.context {
+        ContextPlace::Folder(folder) => {
+            plan.folders.insert("context".into(), folder.clone());
+        }
+        ContextPlace::Remote { address, ssh } => {
+            option("context", address);
+            // As buildx: who may fetch the repository by hand may fetch it so.
+            if *ssh && plan.ssh.is_empty() && around.variables.contains_key("SSH_AUTH_SOCK") {
+                plan.ssh = ssh::parse(&["default".to_owned()], around.here, around.variables)?;
+            }
+        }
+    }
+    match &folders.dockerfile {
+        DockerfilePlace::Folder { folder, name } => {
+            plan.folders.insert("dockerfile".into(), folder.clone());
+            option("filename", name);
+            if matches!(folders.context, ContextPlace::Remote { .. }) {
+                option("dockerfilekey", "dockerfile");
+            }
+        }
+        DockerfilePlace::InContext(Some(name)) => {
+            option("filename", name);
+        }
+        DockerfilePlace::InContext(None) => {}
+        DockerfilePlace::Url(url) => {
+            return Err(UsageError::plain(format!(
+                "the Dockerfile {url} is not fetched yet"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn simple_options(
@@ -130,7 +156,7 @@ fn simple_options(
     options: &mut BTreeMap<String, String>,
 ) -> Result<(), UsageError> {
     let mut set = |key: &str, value: String| options.insert(key.to_owned(), value);
-    if let Some(target) = &flags.target {
+    if let [target] = several::targets(flags).as_slice() {
         set("target", target.clone());
     }
     if flags.no_cache {
@@ -259,15 +285,12 @@ fn entitlements(flags: &BuildFlags) -> Result<Vec<String>, UsageError> {
     let mut all = Vec::new();
     for text in flags.allow.iter().flat_map(|a| a.split(',')) {
         match text {
-            HOST_NETWORK | "security.insecure" => all.push(text.to_owned()),
-            "device" => return Err(UsageError::unsupported("--allow device")),
-            _ if text.starts_with("device=") => {
-                return Err(UsageError::unsupported("--allow device"));
-            }
+            HOST_NETWORK | "security.insecure" | "device" => all.push(text.to_owned()),
+            _ if text.starts_with("device=") => all.push(text.to_owned()),
             _ => {
                 return Err(UsageError::new(
                     format!("unknown entitlement {text:?}"),
-                    "known are network.host and security.insecure",
+                    "known are network.host, security.insecure, device and device=NAME",
                 ));
             }
         }
@@ -292,6 +315,7 @@ fn outputs(flags: &BuildFlags, around: Surroundings<'_>) -> Result<Vec<Output>, 
             BTreeMap::new()
         },
         target: Target::None,
+        stage: None,
     };
     if flags.push {
         match outputs.iter_mut().find(|o| o.kind == "image") {
@@ -306,6 +330,7 @@ fn outputs(flags: &BuildFlags, around: Surroundings<'_>) -> Result<Vec<Output>, 
             kind: "docker".into(),
             attributes: BTreeMap::new(),
             target: Target::DockerLoad,
+            stage: None,
         });
     }
     // Without another wish, and beside what Docker gets, the image is kept here.
@@ -333,6 +358,21 @@ fn outputs(flags: &BuildFlags, around: Surroundings<'_>) -> Result<Vec<Output>, 
         }
     }
     Ok(outputs)
+}
+
+/// Says that a name was given to nothing, or only to what goes elsewhere.
+fn unnamed(flags: &BuildFlags, outputs: &[Output]) -> Option<String> {
+    let is_kept = |output: &Output| output.kind == "image";
+    if flags.tags.is_empty() || outputs.iter().any(is_kept) {
+        return None;
+    }
+    let named = outputs
+        .iter()
+        .any(|o| matches!(o.kind.as_str(), "oci" | "docker"));
+    Some(match named {
+        true => "the name is written into the output and not kept in Cooper's own store; add --output type=image for that".to_owned(),
+        false => "no output takes the name of --tag; add --output type=image to keep an image of that name".to_owned(),
+    })
 }
 
 fn tags(texts: &[String]) -> Result<String, UsageError> {
@@ -382,7 +422,11 @@ fn named_context(text: &str, here: &Path, plan: &mut Plan) -> Result<(), UsageEr
         plan.layouts.insert(store, image.folder);
         return Ok(());
     }
-    if value.contains("://") || value.starts_with("git@") {
+    if let Some(ContextPlace::Remote { address, .. }) = context::remote(value, here) {
+        plan.options.insert(key, address);
+        return Ok(());
+    }
+    if value.contains("://") {
         return Err(UsageError::unsupported(format!(
             "the build context {value}"
         )));

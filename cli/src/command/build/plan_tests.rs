@@ -121,6 +121,8 @@ fn host_network_asks_for_its_permission() {
     assert_eq!(plan.entitlements, ["network.host"]);
     let both = read(&["--network=host", "--allow=network.host,security.insecure"]).unwrap();
     assert_eq!(both.entitlements, ["network.host", "security.insecure"]);
+    let devices = read(&["--allow=device=vendor.com/gpu", "--allow=device"]).unwrap();
+    assert_eq!(devices.entitlements, ["device=vendor.com/gpu", "device"]);
 }
 
 #[test]
@@ -171,17 +173,44 @@ fn image_is_kept_here_unless_another_output_is_wished() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     for (line, name) in [
-        ("--attest=type=sbom", "--attest type=sbom"),
-        ("--provenance", "--provenance=true"),
-        ("--sbom=true", "--sbom=true"),
-        ("--allow=device=a", "--allow device"),
-        ("--build-context=a=https://x", "the build context https://x"),
+        ("--build-context=a=ftp://x", "the build context ftp://x"),
         ("--add-host=a:host-gateway", "the address host-gateway"),
     ] {
         let error = read(&[line]).unwrap_err();
         assert_eq!(error.to_string(), format!("{name} is not supported yet"));
     }
-    assert!(read(&["--provenance=false", "--sbom=false"]).is_ok());
+}
+
+#[test]
+fn statements_are_asked_for_as_buildx_has_them() {
+    let asked = |line: &[&str]| {
+        let options = options(line);
+        options
+            .into_iter()
+            .filter(|(key, _)| key.starts_with("attest:"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&[]), []);
+    assert_eq!(asked(&["--provenance=false", "--sbom=0"]), []);
+    assert_eq!(
+        asked(&["--provenance", "--sbom=generator=a/b"]),
+        pairs(&[("attest:provenance", ""), ("attest:sbom", "generator=a/b")])
+    );
+    assert_eq!(
+        asked(&["--attest=type=provenance,mode=min,\"builder-id=a,b\""]),
+        pairs(&[("attest:provenance", "mode=min,\"builder-id=a,b\"")])
+    );
+    assert_eq!(asked(&["--attest=type=sbom,disabled=true"]), []);
+    for line in [
+        &["--attest=mode=min"][..],
+        &["--attest=type=other"],
+        &["--attest=type=sbom,x"],
+        &["--attest=type=sbom,disabled=perhaps"],
+        &["--attest=type=provenance", "--provenance"],
+        &["--provenance=mode=some"],
+    ] {
+        assert!(read(line).is_err(), "{line:?}");
+    }
 }
 
 #[test]

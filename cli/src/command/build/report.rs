@@ -1,13 +1,16 @@
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::ExportResponse;
-use cooper_proto::oci::{Document, ImageConfig, media_type};
+use cooper_proto::oci::{Document, ImageConfig, MAX_DOCUMENT_BYTES, media_type};
 use cooper_proto::{Digest, platform};
 use serde_json::{Map, Value};
 
+use crate::client::{Client, Joined, Place};
 use crate::progress::LayerLine;
 
 const DIGEST: &str = "containerimage.digest";
@@ -40,15 +43,35 @@ pub(super) fn image_line(response: &ExportResponse) -> String {
 }
 
 /// What the exporters said as JSON: values that are JSON, or JSON in base64, as what they are (as buildx writes it).
-pub(super) fn metadata(reference: &str, response: &ExportResponse) -> String {
+///
+/// `reference` is the build's, for a file that should have it.
+pub(in crate::command) fn metadata(reference: Option<&str>, response: &ExportResponse) -> String {
+    format!("{:#}", values(reference, response))
+}
+
+/// The same of several targets, by their names (as buildx's bake writes it).
+pub(super) fn metadata_of_targets(
+    references: &BTreeMap<String, String>,
+    responses: &BTreeMap<String, ExportResponse>,
+) -> String {
+    let one = |(target, response): (&String, &ExportResponse)| {
+        let reference = references.get(target).map(String::as_str);
+        (target.clone(), values(reference, response))
+    };
+    format!("{:#}", Value::Object(responses.iter().map(one).collect()))
+}
+
+fn values(reference: Option<&str>, response: &ExportResponse) -> Value {
     let mut all = Map::new();
-    all.insert("buildx.build.ref".into(), Value::from(reference));
+    if let Some(reference) = reference {
+        all.insert("buildx.build.ref".into(), Value::from(reference));
+    }
     for (key, value) in response {
         all.insert(key.clone(), decoded(value));
     }
     // Go's encoder, which users of the file know, orders keys.
     all.sort_keys();
-    format!("{:#}", Value::Object(all))
+    Value::Object(all)
 }
 
 fn decoded(value: &str) -> Value {
@@ -65,35 +88,86 @@ fn decoded(value: &str) -> Value {
         .unwrap_or_else(|| Value::from(value))
 }
 
-/// The layers of the image that was made, read from the state folder; of an index, those of this machine's platform.
-/// Empty when no image is kept here.
-pub(super) fn layers(state: &Path, response: &ExportResponse) -> Vec<LayerLine> {
-    read_layers(state, response).unwrap_or_default()
+/// The layers of the image that was made; of an index, those of this machine's platform. Empty when no image is kept.
+pub(super) async fn layers(
+    place: &Place,
+    client: &Client,
+    response: &ExportResponse,
+) -> Vec<LayerLine> {
+    let blobs = match (place, client) {
+        (Place::State(folder), _) => Blobs::Folder(folder),
+        (Place::Daemon(_), Client::Joined(joined)) => Blobs::Daemon(joined),
+        (Place::Daemon(_), Client::Host(_)) => return Vec::new(),
+    };
+    blobs.layers(response).await.unwrap_or_default()
 }
 
-fn read_layers(state: &Path, response: &ExportResponse) -> Option<Vec<LayerLine>> {
-    let digest: Digest = response.get(DIGEST)?.parse().ok()?;
-    let manifest = match read_document(state, &digest)? {
-        Document::Manifest(manifest) => manifest,
-        Document::Index(index) => {
-            let host = platform::host();
-            let ours = index.manifests.iter().find(|m| {
-                let image = m.platform.clone().unwrap_or_default();
-                platform::runs_on(&image.into(), &host)
-            })?;
-            match read_document(state, &ours.digest)? {
-                Document::Manifest(manifest) => manifest,
-                Document::Index(_) => return None,
+/// Where the blobs of the image are.
+enum Blobs<'a> {
+    Folder(&'a Path),
+    Daemon(&'a Joined),
+}
+
+impl Blobs<'_> {
+    async fn layers(&self, response: &ExportResponse) -> Option<Vec<LayerLine>> {
+        let digest: Digest = response.get(DIGEST)?.parse().ok()?;
+        let manifest = match self.document(&digest).await? {
+            Document::Manifest(manifest) => manifest,
+            Document::Index(index) => {
+                let host = platform::host();
+                let ours = index.manifests.iter().find(|m| {
+                    let image = m.platform.clone().unwrap_or_default();
+                    platform::runs_on(&image.into(), &host)
+                })?;
+                match self.document(&ours.digest).await? {
+                    Document::Manifest(manifest) => manifest,
+                    Document::Index(_) => return None,
+                }
+            }
+        };
+        let config = self.blob(&manifest.config.digest).await?;
+        let config = ImageConfig::parse(&config).ok()?;
+        let mut made = config.history.iter().filter(|h| !h.empty_layer);
+        let line = |layer: &cooper_proto::oci::Descriptor| LayerLine {
+            size: layer.size,
+            created_by: made.next().map(described).unwrap_or_default(),
+        };
+        Some(manifest.layers.iter().map(line).collect())
+    }
+
+    async fn document(&self, digest: &Digest) -> Option<Document> {
+        let bytes = self.blob(digest).await?;
+        let known = [
+            media_type::OCI_MANIFEST,
+            media_type::OCI_INDEX,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_INDEX,
+        ];
+        known
+            .iter()
+            .find_map(|said| Document::parse(said, &bytes).ok())
+    }
+
+    async fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
+        match self {
+            Self::Folder(state) => {
+                let folder = state.join("blobs").join(digest.algorithm().name());
+                std::fs::read(folder.join(digest.hex())).ok()
+            }
+            Self::Daemon(joined) => {
+                let mut bytes = Vec::new();
+                let read = joined.read_blob(digest, |part| {
+                    bytes.extend_from_slice(part);
+                    match bytes.len() > MAX_DOCUMENT_BYTES {
+                        true => Err(Failure::new(FailureKind::InvalidInput, "it is no document")),
+                        false => Ok(()),
+                    }
+                });
+                read.await.ok()?;
+                Some(bytes)
             }
         }
-    };
-    let config = ImageConfig::parse(&read_blob(state, &manifest.config.digest)?).ok()?;
-    let mut made = config.history.iter().filter(|h| !h.empty_layer);
-    let line = |layer: &cooper_proto::oci::Descriptor| LayerLine {
-        size: layer.size,
-        created_by: made.next().map(described).unwrap_or_default(),
-    };
-    Some(manifest.layers.iter().map(line).collect())
+    }
 }
 
 /// What made a layer; imported ones have only a comment.
@@ -103,24 +177,6 @@ fn described(entry: &cooper_proto::oci::History) -> String {
     } else {
         entry.created_by.clone()
     }
-}
-
-fn read_document(state: &Path, digest: &Digest) -> Option<Document> {
-    let bytes = read_blob(state, digest)?;
-    let known = [
-        media_type::OCI_MANIFEST,
-        media_type::OCI_INDEX,
-        media_type::DOCKER_MANIFEST,
-        media_type::DOCKER_INDEX,
-    ];
-    known
-        .iter()
-        .find_map(|said| Document::parse(said, &bytes).ok())
-}
-
-fn read_blob(state: &Path, digest: &Digest) -> Option<Vec<u8>> {
-    let folder = state.join("blobs").join(digest.algorithm().name());
-    std::fs::read(folder.join(digest.hex())).ok()
 }
 
 #[cfg(test)]
@@ -141,7 +197,7 @@ mod tests {
             ("cache.manifest", r#"{"a":[1]}"#),
             ("number", "12"),
         ]);
-        let value: Value = serde_json::from_str(&metadata("r1", &response)).unwrap();
+        let value: Value = serde_json::from_str(&metadata(Some("r1"), &response)).unwrap();
         assert_eq!(
             value,
             serde_json::json!({

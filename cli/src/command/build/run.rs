@@ -1,110 +1,132 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::ExportResponse;
-use cooper_engine::progress::StatusStream;
-use futures::StreamExt;
+use cooper_worker::snapshot::Snapshotter;
 
 use super::advice;
 use super::call::Call;
 use super::flags::{BuildFlags, ProgressMode};
 use super::output::Target;
 use super::plan::{Plan, Surroundings, plan};
-use super::report;
-use super::{ContextFolders, context};
-use crate::client::{BuildRequest, Client, Started};
+use super::several::{self, Responses, Several};
+use super::written::WrittenAfter;
+use super::{ContextFolders, DockerfilePlace, UsageError, context};
+use super::{fetch, report};
+use crate::client::{BuildRequest, Client, Place, Subject};
+use crate::command::follow::{close, exit_code, follow, view, write_error};
 use crate::command::{CANCELLED, FAILED, OK};
 use crate::command::{Interrupts, explain};
 use crate::config::{Environment, now_ns};
+use cooper_worker::local_worker::RuntimeSettings;
+
 use crate::daemon::EngineSettings;
-use crate::progress::{Plain, Progress, Screen, Size, View, failure_text, summary, warnings_text};
+use crate::progress::{Progress, failure_text, summary, warnings_text};
 
-/// Time between two frames of the terminal view.
-const FRAME: Duration = Duration::from_millis(150);
+/// Lets steps see the processes outside, where the kernel refuses them a `/proc` of their own.
+const NO_PROCESS_SANDBOX: &str = "COOPER_NO_PROCESS_SANDBOX";
 
-/// After this time the user is told why the program has not ended.
-const NOTICE: Duration = Duration::from_millis(500);
+/// Says how layers become directories.
+const SNAPSHOTTER: &str = "COOPER_SNAPSHOTTER";
 
 /// Runs `cooper build` and says how the program is to exit.
-pub async fn run(flags: BuildFlags, state: &Path, environment: &Environment) -> u8 {
-    let prepared = prepare(&flags, environment);
-    let (plan, folders, call) = match prepared {
+pub async fn run(flags: BuildFlags, place: &Place, environment: &Environment) -> u8 {
+    let prepared = match prepare(&flags, environment) {
         Ok(prepared) => prepared,
-        Err(failure) => {
-            write_error(&failure_text(&Progress::default(), &failure));
-            return FAILED;
-        }
+        Err(failure) => return refuse(&failure),
     };
-    if flags.fix {
-        match advice::fix(&folders.dockerfile.join(&folders.filename)) {
-            Ok(text) => write_error(&text),
-            Err(failure) => {
-                write_error(&failure_text(&Progress::default(), &failure));
-                return FAILED;
-            }
-        }
-    }
     let interrupts = Interrupts::listen();
+    let settings = match settings(&flags, environment) {
+        Ok(settings) => settings,
+        Err(failure) => return refuse(&failure),
+    };
     let opened = tokio::select! {
-        opened = Client::open(state, EngineSettings::of_command()) => opened,
+        opened = Client::open(place, settings) => opened,
         () = interrupts.interrupted() => return CANCELLED,
     };
     let client = match opened {
         Ok(client) => client,
-        Err(failure) => {
-            write_error(&failure_text(&Progress::default(), &failure));
-            return FAILED;
-        }
+        Err(failure) => return refuse(&failure),
     };
     let work = Work {
         flags: &flags,
-        call,
-        state,
+        place,
         environment,
+        client: &client,
+        interrupts: &interrupts,
     };
-    let code = build(&work, plan, &client, &interrupts).await;
+    let code = work.perform(prepared).await;
     if !interrupts.is_forced() {
         close(client, &interrupts).await;
     }
-    drop(folders);
     code
 }
 
-/// Ends the engine, which may take as long as the builds of others that joined it.
-async fn close(client: Client, interrupts: &Interrupts) {
-    let closed = client.close();
-    tokio::pin!(closed);
-    tokio::select! {
-        () = &mut closed => return,
-        () = interrupts.forced() => return,
-        () = tokio::time::sleep(NOTICE) => {}
-    }
-    write_error("waiting for builds that joined this one; Ctrl-C stops them\n");
-    // One that came before was for our own build.
-    let already = if interrupts.was_interrupted() { 2 } else { 1 };
-    tokio::select! {
-        () = closed => {}
-        () = interrupts.reached(already) => {}
-    }
+fn refuse(failure: &Failure) -> u8 {
+    write_error(&failure_text(&Progress::default(), failure));
+    FAILED
 }
 
-fn prepare(
-    flags: &BuildFlags,
-    environment: &Environment,
-) -> Result<(Plan, ContextFolders, Option<Call>), Failure> {
+/// What an engine of this process is told.
+fn settings(flags: &BuildFlags, environment: &Environment) -> Result<EngineSettings, Failure> {
+    let named = |name: &str| {
+        Snapshotter::named(name).ok_or_else(|| {
+            Failure::new(
+                FailureKind::InvalidInput,
+                format!("{SNAPSHOTTER}={name} is none of overlayfs, fuse-overlayfs and native"),
+            )
+        })
+    };
+    Ok(EngineSettings {
+        runtime: flags.runtime.clone().map(RuntimeSettings::of),
+        snapshotter: environment.variable(SNAPSHOTTER).map(named).transpose()?,
+        shares_processes: environment.variable(NO_PROCESS_SANDBOX).is_some(),
+        ..EngineSettings::of_command()
+    })
+}
+
+/// What a command line means.
+struct Prepared {
+    plan: Plan,
+    /// A plan for each target, where there are several.
+    parts: Vec<(String, Plan)>,
+    folders: ContextFolders,
+    call: Option<Call>,
+    /// A Dockerfile to fetch, and the folder that it goes to.
+    fetch: Option<(String, PathBuf)>,
+}
+
+fn prepare(flags: &BuildFlags, environment: &Environment) -> Result<Prepared, Failure> {
     let call = if flags.check {
         Call::parse("check")?
     } else {
         Call::parse(&flags.call)?
     };
-    let folders = context::locate(
+    let mut folders = context::locate(
         &flags.context,
         flags.file.as_deref(),
         &environment.here,
         &mut std::io::stdin().lock(),
     )?;
+    let fetch = match &folders.dockerfile {
+        DockerfilePlace::Url(url) => Some((url.clone(), folders.fetched()?)),
+        _ => None,
+    };
+    if flags.fix && (fetch.is_some() || folders.dockerfile_path().is_none()) {
+        return Err(UsageError::new(
+            "--fix changes a Dockerfile, and this one is not on this machine",
+            "check it without --fix",
+        )
+        .into());
+    }
+    if let Some((_, folder)) = &fetch {
+        folders.dockerfile = DockerfilePlace::Folder {
+            folder: folder.clone(),
+            name: fetch::FETCHED.to_owned(),
+        };
+    }
     let around = Surroundings {
         here: &environment.here,
         variables: &environment.variables,
@@ -123,90 +145,187 @@ fn prepare(
         let caps = "moby.buildkit.frontend.subrequests";
         plan.options.insert("frontend.caps".into(), caps.into());
     }
-    Ok((plan, folders, call))
+    let targets = several::targets(flags);
+    let parts = match targets.as_slice() {
+        [] | [_] => {
+            several::check_one(&plan, targets.first().map(String::as_str))?;
+            Vec::new()
+        }
+        targets => {
+            several::refuse_unclear(flags)?;
+            several::split(plan.clone(), targets)?
+        }
+    };
+    Ok(Prepared {
+        plan,
+        parts,
+        folders,
+        call,
+        fetch,
+    })
 }
 
 /// A command line and what stands around it.
 struct Work<'a> {
     flags: &'a BuildFlags,
-    call: Option<Call>,
-    state: &'a Path,
+    place: &'a Place,
     environment: &'a Environment,
+    client: &'a Client,
+    interrupts: &'a Interrupts,
 }
 
-async fn build(work: &Work<'_>, plan: Plan, client: &Client, interrupts: &Interrupts) -> u8 {
-    let Work {
-        flags, environment, ..
-    } = work;
-    let began = now_ns();
-    let indexes = plan.caches.indexes.clone();
-    for note in &plan.caches.notes {
-        write_error(&format!("note: {note}\n"));
+impl Work<'_> {
+    async fn perform(&self, prepared: Prepared) -> u8 {
+        let Prepared {
+            plan,
+            parts,
+            folders,
+            call,
+            fetch,
+        } = prepared;
+        if let Some((url, folder)) = &fetch {
+            let fetched = fetch::dockerfile(
+                (url, folder),
+                self.client,
+                self.environment,
+                self.interrupts,
+            );
+            if let Err(failure) = fetched.await {
+                write_error(&failure_text(&Progress::default(), &failure));
+                return exit_code(&failure, self.interrupts);
+            }
+        }
+        let code = match parts.is_empty() {
+            true => self.build(plan, call).await,
+            false => self.build_several(parts).await,
+        };
+        // What was found is told before the file is another one.
+        match folders.dockerfile_path() {
+            Some(path) if self.flags.fix && code != CANCELLED => match advice::fix(&path) {
+                Ok(text) => write_error(&text),
+                Err(failure) => return refuse(&failure),
+            },
+            _ => {}
+        }
+        code
     }
-    let reference = BuildRequest::new_reference();
-    let request = BuildRequest {
-        reference: reference.clone(),
-        plan,
-        variables: environment.variables.clone(),
-        docker: environment.find_program("docker"),
-    };
-    let mut view = view(flags, environment, began);
-    let started = match client.start(request).await {
-        Ok(started) => started,
-        Err(failure) => {
-            write_error(&failure_text(view.progress(), &failure));
-            return FAILED;
+
+    async fn build(&self, plan: Plan, call: Option<Call>) -> u8 {
+        let Self {
+            flags,
+            environment,
+            client,
+            interrupts,
+            ..
+        } = self;
+        let began = now_ns();
+        let files = WrittenAfter::of(&plan);
+        for note in plan.caches.notes.iter().chain(&plan.notes) {
+            write_error(&format!("note: {note}\n"));
         }
-    };
-    let Started {
-        progress,
-        outcome,
-        cancel,
-    } = started;
-    let result = tokio::select! {
-        (result, ()) = async { tokio::join!(outcome, show(progress, &mut view)) } => result,
-        () = interrupts.cancel_then_force(&cancel) => {
-            Err(Failure::new(FailureKind::Cancelled, "the build was stopped by force"))
+        let reference = BuildRequest::new_reference();
+        let request = BuildRequest {
+            reference: reference.clone(),
+            subject: Subject::dockerfile(),
+            source_policy: None,
+            proxy_network: false,
+            plan,
+            variables: environment.variables.clone(),
+            docker: environment.find_program("docker"),
+        };
+        let mut view = view(self.mode(), environment, began);
+        let started = match client.start(request).await {
+            Ok(started) => started,
+            Err(failure) => return refuse(&failure),
+        };
+        let result = follow(started, &mut view, interrupts).await;
+        let report = result.and_then(|response| {
+            files.write(&response)?;
+            finish(flags, &reference, &response, environment)?;
+            Ok(response)
+        });
+        if flags.explain {
+            write_error(&explain::of_build(self.place, client, &reference).await);
         }
-    };
-    write_error(&view.finish(now_ns(), terminal_size()));
-    let report = result.and_then(|response| {
-        for index in &indexes {
-            index.write(&response).map_err(|error| {
-                let what = format!("the cache's index cannot be written: {error}");
-                Failure::new(FailureKind::Infrastructure, what)
-            })?;
+        let response = match report {
+            Ok(response) => response,
+            Err(failure) => {
+                write_error(&failure_text(view.progress(), &failure));
+                return exit_code(&failure, interrupts);
+            }
+        };
+        if let Some(call) = &call {
+            return tell(call, flags.check, &response);
         }
-        finish(flags, &reference, &response, environment)?;
-        Ok(response)
-    });
-    if flags.explain {
-        write_error(&explain::of_build(work.state, &reference));
+        if view.is_for_people() {
+            let layers = report::layers(self.place, client, &response).await;
+            let text = summary(view.progress(), began, now_ns(), &layers);
+            write_error(&format!("\n{text}"));
+            write_error(&report::image_line(&response));
+            write_error(&warnings_text(view.progress()));
+        } else if flags.quiet || flags.progress == ProgressMode::Quiet {
+            report::print_id(&response);
+        }
+        OK
     }
-    match report {
-        Ok(response) => {
-            if let Some(call) = &work.call {
-                return tell(call, flags.check, &response);
-            }
-            if view.is_for_people() {
-                let layers = report::layers(work.state, &response);
-                let text = summary(view.progress(), began, now_ns(), &layers);
-                write_error(&format!("\n{text}"));
-                write_error(&report::image_line(&response));
-                write_error(&warnings_text(view.progress()));
-            } else if flags.quiet || flags.progress == ProgressMode::Quiet {
-                report::print_id(&response);
-            }
-            OK
+}
+
+impl Work<'_> {
+    fn mode(&self) -> ProgressMode {
+        match self.flags.quiet {
+            true => ProgressMode::Quiet,
+            false => self.flags.progress,
         }
-        Err(failure) => {
+    }
+
+    async fn build_several(&self, parts: Vec<(String, Plan)>) -> u8 {
+        let began = now_ns();
+        let files: Vec<_> = parts
+            .iter()
+            .map(|(target, plan)| (target.clone(), WrittenAfter::of(plan)))
+            .collect();
+        let responses = Responses::default();
+        let mut view = view(self.mode(), self.environment, began);
+        let told = Arc::clone(&responses);
+        let several = match Several::start(parts, self.client, self.environment, told).await {
+            Ok(several) => several,
+            Err(failure) => return refuse(&failure),
+        };
+        let (started, references, shared) = several.into_parts();
+        let result = follow(started, &mut view, self.interrupts).await;
+        if !self.interrupts.is_forced() {
+            shared.close().await;
+        }
+        let responses = responses
+            .lock()
+            .map(|told| told.clone())
+            .unwrap_or_default();
+        let report = result.and_then(|_| {
+            for (target, files) in &files {
+                files.write(responses.get(target).unwrap_or(&ExportResponse::new()))?;
+            }
+            match &self.flags.metadata_file {
+                Some(path) => {
+                    let text = report::metadata_of_targets(&references, &responses);
+                    write_file(&self.environment.here.join(path), &text)
+                }
+                None => Ok(()),
+            }
+        });
+        if let Err(failure) = report {
             write_error(&failure_text(view.progress(), &failure));
-            if interrupts.was_interrupted() || failure.kind == FailureKind::Cancelled {
-                CANCELLED
-            } else {
-                FAILED
-            }
+            return exit_code(&failure, self.interrupts);
         }
+        if view.is_for_people() {
+            let text = summary(view.progress(), began, now_ns(), &[]);
+            write_error(&format!("\n{text}"));
+            for (target, response) in &responses {
+                let line = report::image_line(response);
+                write_error(&line.replacen("\nImage", &format!("\nImage of {target}"), 1));
+            }
+            write_error(&warnings_text(view.progress()));
+        }
+        OK
     }
 }
 
@@ -229,42 +348,13 @@ fn tell(call: &Call, practices: bool, response: &ExportResponse) -> u8 {
     answer.code
 }
 
-/// Shows the news until they end.
-async fn show(mut progress: StatusStream, view: &mut View) {
-    let mut frames = tokio::time::interval(FRAME);
-    frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let text = tokio::select! {
-            news = progress.next() => match news {
-                Some(Ok(news)) => view.news(&news, now_ns()),
-                // The outcome says what is wrong; a build whose progress is lost goes on.
-                Some(Err(failure)) => {
-                    tracing::debug!(%failure, "progress is lost");
-                    return;
-                }
-                None => return,
-            },
-            _ = frames.tick() => view.tick(now_ns(), terminal_size()),
-        };
-        write_error(&text);
-    }
-}
-
 fn finish(
     flags: &BuildFlags,
     reference: &str,
     response: &ExportResponse,
     environment: &Environment,
 ) -> Result<(), Failure> {
-    let write = |path: &PathBuf, text: String| {
-        let path = environment.here.join(path);
-        std::fs::write(&path, text).map_err(|error| {
-            Failure::new(
-                FailureKind::Infrastructure,
-                format!("cannot write {}: {error}", path.display()),
-            )
-        })
-    };
+    let write = |path: &PathBuf, text: &str| write_file(&environment.here.join(path), text);
     if let Some(path) = &flags.iidfile {
         let id = report::image_id(response).ok_or_else(|| {
             Failure::new(
@@ -272,52 +362,17 @@ fn finish(
                 "this build makes no image, so that there is no id to write to --iidfile",
             )
         })?;
-        write(path, id.to_owned())?;
+        write(path, id)?;
     }
     if let Some(path) = &flags.metadata_file {
-        write(path, report::metadata(reference, response))?;
+        write(path, &report::metadata(Some(reference), response))?;
     }
     Ok(())
 }
 
-fn view(flags: &BuildFlags, environment: &Environment, began: u64) -> View {
-    let mode = if flags.quiet {
-        ProgressMode::Quiet
-    } else {
-        flags.progress
-    };
-    let terminal = || View::Terminal {
-        progress: Progress::default(),
-        screen: Screen::new(environment.colours()),
-        began,
-    };
-    match mode {
-        ProgressMode::Tty => terminal(),
-        ProgressMode::Auto if environment.stderr_is_terminal => terminal(),
-        ProgressMode::Auto | ProgressMode::Plain => View::Plain(Plain::default()),
-        ProgressMode::Rawjson => View::RawJson(Progress::default()),
-        ProgressMode::Quiet | ProgressMode::None => View::Quiet(Progress::default()),
-    }
-}
-
-fn terminal_size() -> Size {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Size {
-            width: size.ws_col.into(),
-            height: size.ws_row.into(),
-        },
-        _ => Size {
-            width: 80,
-            height: 24,
-        },
-    }
-}
-
-/// Progress goes to standard error, since standard output may carry an archive.
-fn write_error(text: &str) {
-    if !text.is_empty() {
-        let mut out = std::io::stderr().lock();
-        // Who does not listen misses nothing that the exit code does not say.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    }
+fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| {
+        let words = format!("cannot write {}: {error}", path.display());
+        Failure::new(FailureKind::Infrastructure, words)
+    })
 }

@@ -17,7 +17,7 @@ pub enum SecretSource {
 ///
 /// # Errors
 /// When a value has no id or an unknown field.
-pub(super) fn parse(
+pub(in crate::command) fn parse(
     texts: &[String],
     here: &Path,
     has_variable: impl Fn(&str) -> bool,

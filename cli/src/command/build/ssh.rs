@@ -19,7 +19,7 @@ const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 ///
 /// # Errors
 /// When a value has no socket, names an id a second time, or names key files.
-pub(super) fn parse(
+pub(in crate::command) fn parse(
     texts: &[String],
     here: &Path,
     variables: &BTreeMap<String, String>,

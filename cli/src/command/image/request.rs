@@ -2,6 +2,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use cooper_core::model::{Failure, FailureKind};
+use cooper_proto::cooper::ImportImage;
 use cooper_proto::reference::Reference;
 use cooper_proto::{pb, platform};
 use cooper_worker::images::{ImageStore, ImportOptions, ImportSource, Imported};
@@ -82,17 +83,7 @@ pub async fn answer(
             message,
             platform,
         } => {
-            let options = ImportOptions {
-                name: name
-                    .as_deref()
-                    .map(reference)
-                    .transpose()?
-                    .map(Reference::with_default_tag),
-                platform: platform.as_deref().map(read_platform).transpose()?,
-                changes: change,
-                message,
-                now_ns: now_ns(),
-            };
+            let options = options(name, change, message, platform)?;
             import(images, layers, open_source(path)?, options).await
         }
         ImageRequest::Ls { quiet, no_trunc } => {
@@ -123,6 +114,44 @@ pub async fn answer(
         }
         ImageRequest::Rm { names } => remove(images, &names),
     }
+}
+
+/// Takes in an archive that a client has sent.
+///
+/// # Errors
+/// Those of the image store.
+pub(crate) async fn import_archive(
+    images: &ImageStore,
+    layers: &Layers,
+    archive: File,
+    wanted: ImportImage,
+) -> Result<String, Failure> {
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let (name, platform) = (given(&wanted.name), given(&wanted.platform));
+    let options = options(name, wanted.change, wanted.message, platform)?;
+    import(
+        images,
+        layers,
+        ImportSource::Archive(Box::new(archive)),
+        options,
+    )
+    .await
+}
+
+fn options(
+    name: Option<String>,
+    changes: Vec<String>,
+    message: String,
+    platform: Option<String>,
+) -> Result<ImportOptions, Failure> {
+    let name = name.as_deref().map(reference).transpose()?;
+    Ok(ImportOptions {
+        name: name.map(Reference::with_default_tag),
+        platform: platform.as_deref().map(read_platform).transpose()?,
+        changes,
+        message,
+        now_ns: now_ns(),
+    })
 }
 
 fn remove(images: &ImageStore, names: &[String]) -> Result<String, Failure> {

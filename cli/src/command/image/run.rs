@@ -6,7 +6,9 @@ use cooper_core::model::{Failure, FailureKind};
 use tempfile::NamedTempFile;
 
 use super::flags::{ImageCommand, ImageFlags};
+use super::remote;
 use super::request::{ImageRequest, answer};
+use crate::client::{Joined, Place};
 use crate::command::{FAILED, OK};
 use crate::config::Environment;
 use crate::daemon::{ImageStores, ask_for_images};
@@ -16,8 +18,8 @@ use crate::progress::{Progress, failure_text};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `cooper image` and says how the program is to exit.
-pub async fn run(flags: ImageFlags, state: &Path, environment: &Environment) -> u8 {
-    match perform(flags.command, state, environment).await {
+pub async fn run(flags: ImageFlags, place: &Place, environment: &Environment) -> u8 {
+    match perform(flags.command, place, environment).await {
         Ok(text) => {
             // A closed pipe is its reader's choice.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -34,10 +36,17 @@ pub async fn run(flags: ImageFlags, state: &Path, environment: &Environment) -> 
 
 async fn perform(
     command: ImageCommand,
-    state: &Path,
+    place: &Place,
     environment: &Environment,
 ) -> Result<String, Failure> {
     let (request, _spooled) = request(command, environment)?;
+    match place {
+        Place::State(folder) => of_folder(request, folder).await,
+        Place::Daemon(endpoint) => remote::ask(&Joined::connect(endpoint).await?, request).await,
+    }
+}
+
+async fn of_folder(request: ImageRequest, state: &Path) -> Result<String, Failure> {
     let begun = tokio::time::Instant::now();
     loop {
         if let Some(stores) = ImageStores::open(state)? {

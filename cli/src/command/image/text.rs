@@ -3,7 +3,7 @@ use cooper_proto::reference::Reference;
 use cooper_worker::images::{HistoryStep, ImageSummary, ImageVariant};
 use serde_json::{Value, json};
 
-use super::table::table;
+use crate::command::table::table;
 use crate::progress::bytes;
 
 const HOUR: u64 = 3600;

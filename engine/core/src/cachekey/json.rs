@@ -56,6 +56,11 @@ impl Object<'_> {
         }
     }
 
+    /// A number that is there even when zero.
+    pub(super) fn always_number(&mut self, name: &str, value: i64) {
+        push(self.name(name), value);
+    }
+
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         if value {
             self.name(name).push_str("true");

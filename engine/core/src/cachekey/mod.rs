@@ -27,12 +27,14 @@ mod error;
 mod exec;
 mod file;
 mod json;
+mod op_json;
 mod selector;
 mod wire;
 
 pub use cache_map::{cache_map, is_of_session, source_cache_map};
 pub use error::KeyError;
 pub use miss::MissReason;
+pub use op_json::op_json;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::location::SourceMap;
 use super::order::{Disorder, order};
-use super::{Graph, GraphError, Limits, OpError, Vertex, capability, name, validate};
+use super::{Graph, GraphError, Limits, OpError, Vertex, capability, name, patience, validate};
 use crate::model::{Edge, LinuxResources};
 
 impl Graph {
@@ -194,6 +194,7 @@ impl Ops {
                 export_cache: metadata.and_then(|metadata| Some(metadata.export_cache?.value)),
                 progress_group: metadata.and_then(|metadata| metadata.progress_group.clone()),
                 resources: resources_of(op, metadata).map_err(refused)?,
+                patience: patience::of(op, metadata).map_err(refused)?,
                 locations: map.places(digest.as_str())?,
             };
             vertices.insert(digest.clone(), Arc::new(vertex));

@@ -12,10 +12,12 @@ mod limits;
 mod location;
 mod name;
 mod order;
+mod patience;
 
 pub use capability::CAPABILITIES;
 pub use error::{GraphError, OpError};
 pub use limits::Limits;
+pub use patience::{RETRIES, TIMEOUT};
 pub use vertex::{Graph, Vertex};
 
 #[cfg(test)]

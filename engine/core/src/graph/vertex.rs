@@ -3,7 +3,7 @@ use std::sync::Arc;
 use cooper_proto::{Digest, pb};
 use indexmap::IndexMap;
 
-use crate::model::{Edge, LinuxResources, SourceLocation};
+use crate::model::{Edge, LinuxResources, Patience, SourceLocation};
 
 /// A checked, acyclic graph of ops.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Vertex {
     pub progress_group: Option<pb::ProgressGroup>,
     /// Limits on the machine's resources.
     pub resources: Option<LinuxResources>,
+    /// How long it may take and how often it is tried again.
+    pub patience: Patience,
     /// Places in the build's source that made it.
     pub locations: Vec<SourceLocation>,
 }

@@ -23,6 +23,8 @@ pub enum OpEvent {
 pub struct Status {
     /// Unique within the op, shown to the user, such as `extracting sha256:…`.
     pub id: String,
+    /// What is being done, in one word such as `transferring`, for programs that look for it; or empty.
+    pub action: String,
     /// What is done so far, in bytes unless `id` says otherwise.
     pub current: u64,
     /// What there is to do, 0 when not known.

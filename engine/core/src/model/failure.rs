@@ -38,13 +38,24 @@ pub struct FailureDetail {
 pub struct FailedOp {
     /// The op's bytes.
     pub op: Vec<u8>,
-    /// For each of the op's mounts the state that it began with.
+    /// For each of the op's mounts the state that it began with; of a file op, its inputs.
     pub inputs: Vec<Option<ResultId>>,
-    /// For each of the op's mounts the state that it was left in, pinned once by who made it where it is not also among
+    /// For each of the op's mounts (of a file op: actions) the state that it was left in, pinned once by who made it where it is not also among
     /// the inputs.
     pub mounts: Vec<Option<ResultId>>,
+    /// Which part of the op failed, where it has parts.
+    pub part: Option<FailedPart>,
     /// What the vertex is described by.
     pub description: std::collections::BTreeMap<String, String>,
+}
+
+/// A part of an op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedPart {
+    /// An action of a file op, counted from 0.
+    Action(usize),
+    /// An input whose content was to be digested, counted from 0.
+    Content(usize),
 }
 
 impl FailedOp {
@@ -71,6 +82,8 @@ pub enum FailureKind {
     },
     /// Something named does not exist: a path, an image, a stage, a secret.
     NotFound,
+    /// A path that a step takes is not in what it is given. BuildKit tells clients no code for it.
+    MissingPath,
     /// The request needs a permission that was not given.
     Denied,
     /// Cooper does not have this feature yet; the message names it.

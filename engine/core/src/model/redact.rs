@@ -3,6 +3,14 @@ use std::borrow::Cow;
 /// What stands in the place of a name or password, as in BuildKit.
 const MASK: &str = "xxxxx";
 
+/// Schemes of references to images, in which what follows an `@` is a digest.
+const REFERENCES: [&str; 4] = [
+    "docker-image://",
+    "docker-image+blob://",
+    "oci-layout://",
+    "oci-layout+blob://",
+];
+
 /// The text without names and passwords of the addresses in it: `https://user:word@host/` becomes
 /// `https://xxxxx:xxxxx@host/`. For whatever people or disks get to see (security.md I8, I9).
 #[must_use]
@@ -15,7 +23,10 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
         shown.push_str(before);
         let end = after.find(ends_authority).unwrap_or(after.len());
         let authority = &after[..end];
-        if let Some((user, host)) = authority.rsplit_once('@') {
+        let is_reference = REFERENCES.iter().any(|scheme| before.ends_with(scheme));
+        if let Some((user, host)) = authority.rsplit_once('@')
+            && !is_reference
+        {
             masked |= !user.is_empty();
             shown.push_str(&mask(user));
             shown.push('@');
@@ -63,6 +74,7 @@ mod tests {
             ),
             ("https://host/u:p@x", "https://host/u:p@x"),
             ("git@host:path", "git@host:path"),
+            ("docker-image://a@sha256:b", "docker-image://a@sha256:b"),
             ("no address", "no address"),
             ("://", "://"),
         ] {

@@ -7,7 +7,7 @@ use cooper_proto::{Digest, pb};
 use super::files::FileStat;
 use super::frontend::{FrontendRequest, FrontendResult};
 use super::source::{SourceMeta, SourceQuery};
-use crate::model::{Failure, Warning};
+use crate::model::{Failure, FailureKind, Warning, redacted};
 
 /// What a frontend may ask the engine for while it converts (parity sheet E).
 #[async_trait]
@@ -34,7 +34,7 @@ pub trait Bridge: Send + Sync {
     async fn stat_file(&self, result: &RefId, path: &str) -> Result<FileStat, Failure>;
 
     /// Finds an image's digest and configuration for a platform, fetching no layer.
-    async fn resolve_image(&self, query: ImageQuery) -> Result<ResolvedImage, Failure>;
+    async fn resolve_image(&self, query: ImageQuery) -> Result<ImageAnswer, Failure>;
 
     /// Finds out what a file by URL or a repository's reference is now; the build sees it in that state from then on.
     async fn resolve_source(&self, query: SourceQuery) -> Result<SourceMeta, Failure>;
@@ -88,6 +88,40 @@ pub enum ResolveMode {
     ForcePull,
     /// The local store first, the registry only when it has no such image.
     PreferLocal,
+}
+
+/// What is known of an image that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageAnswer {
+    /// The image.
+    Image(ResolvedImage),
+    /// A rule about sources put another source in its place, which is no image.
+    Replaced {
+        /// The reference that was asked for.
+        reference: String,
+        /// The other source's identifier, such as `local://name`.
+        by: String,
+    },
+}
+
+impl ImageAnswer {
+    /// The image, for who can do nothing with another source.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is another source.
+    pub fn into_image(self) -> Result<ResolvedImage, Failure> {
+        match self {
+            Self::Image(image) => Ok(image),
+            // BuildKit's words.
+            Self::Replaced { reference, by } => Err(Failure::new(
+                FailureKind::Unsupported,
+                format!(
+                    "ref mutated by policy to non-image: {reference} -> {}",
+                    redacted(&by)
+                ),
+            )),
+        }
+    }
 }
 
 /// What an image reference resolved to.

@@ -32,6 +32,13 @@ pub trait CacheStore: Send + Sync {
         result: Option<&ResultId>,
     ) -> Result<CacheKeyId, Failure>;
 
+    /// How a key is made, by each op that leads to it: the other direction of `lookup`. Nothing for what no op made, such
+    /// as digests of contents.
+    ///
+    /// # Errors
+    /// `Infrastructure` when the store cannot be read.
+    async fn origins(&self, key: &CacheKeyId) -> Result<Vec<KeyQuery>, Failure>;
+
     /// Forgets a result that turned out to be gone or damaged.
     async fn forget(&self, result: &ResultId) -> Result<(), Failure>;
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Cancelled, Events};
-use crate::model::{Failure, ResultId, SessionId};
+use crate::model::{Attestation, Failure, ResultId, SessionId};
 use crate::remotecache::Chains;
 
 /// Makes something for the world out of results: an image, an archive, files.
@@ -33,7 +33,7 @@ pub trait Exporter: Send + Sync {
 }
 
 /// What to export.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ExportRequest {
     /// Position of this exporter in the client's request.
     pub index: u32,
@@ -43,6 +43,8 @@ pub struct ExportRequest {
     pub parts: Vec<ExportPart>,
     /// The frontend's metadata.
     pub metadata: BTreeMap<String, Bytes>,
+    /// Statements about the parts, by the ids of the platforms that the metadata lists.
+    pub attestations: BTreeMap<String, Vec<Attestation<StatementSource>>>,
     /// Sessions that take the output and give credentials, the best first.
     pub sessions: Vec<SessionId>,
     /// The time of the export in nanoseconds since 1970, for what has no other.
@@ -58,6 +60,26 @@ pub struct ExportPart {
     pub result: Option<ResultId>,
     /// The keys and results that led to it, when they are to be written into the image (`type=inline`).
     pub inline_cache: Option<Arc<Chains>>,
+}
+
+/// Where an exporter finds the words of a statement.
+#[derive(Debug, Clone)]
+pub enum StatementSource {
+    /// In a result, which is pinned by the caller; `None` is the empty file system.
+    Result(Option<ResultId>),
+    /// The engine has them. Only these may be provenance: who builds cannot say himself where the result came from.
+    Engine(Arc<dyn Predicate>),
+}
+
+/// A predicate that the engine makes. It may tell of what an export makes, such as layers: so it is asked for when
+/// that is there.
+#[async_trait]
+pub trait Predicate: std::fmt::Debug + Send + Sync {
+    /// The predicate.
+    ///
+    /// # Errors
+    /// When what it tells of cannot be looked up.
+    async fn json(&self) -> Result<Bytes, Failure>;
 }
 
 /// What the client is told, such as `containerimage.digest`.

@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cooper_proto::Digest;
+use cooper_proto::oci::Descriptor;
 
 use super::Events;
 use super::bridge::{ImageQuery, ResolvedImage};
@@ -42,6 +45,29 @@ pub trait ResultFiles: Send + Sync {
         events: Events,
     ) -> Result<ResolvedImage, Failure>;
 
+    /// The archives that a result's layers are known as, the lowest first; `None`, as here, where one of them was not
+    /// made yet.
+    async fn layer_blobs(&self, result: &ResultId) -> Result<Option<Vec<Descriptor>>, Failure> {
+        let _ = result;
+        Ok(None)
+    }
+
+    /// Finds what the index that an image was chosen from says of the image; `None` for an image without an index.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such image, `Unsupported`, as here, when statements cannot be read.
+    async fn resolve_statements(
+        &self,
+        query: &StatementQuery,
+        sessions: &[SessionId],
+    ) -> Result<Option<StatementChain>, Failure> {
+        let _ = sessions;
+        Err(Failure::unsupported(format!(
+            "resolving the attestations of {}",
+            query.image.reference
+        )))
+    }
+
     /// Finds out what a file by URL or a repository's reference is now.
     ///
     /// # Errors
@@ -58,6 +84,28 @@ pub trait ResultFiles: Send + Sync {
             query.source.identifier
         )))
     }
+}
+
+/// An image of which is wanted what is said of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementQuery {
+    /// The image.
+    pub image: ImageQuery,
+    /// The types of predicates whose statements are wanted whole.
+    pub predicate_types: Vec<String>,
+}
+
+/// What an index says of one of its images, and what leads there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementChain {
+    /// The index.
+    pub root: Digest,
+    /// The image's manifest.
+    pub image: Digest,
+    /// The manifest of statements about it.
+    pub statements: Option<Digest>,
+    /// The index, the manifest of statements and the statements that were wanted.
+    pub blobs: BTreeMap<Digest, (Descriptor, Bytes)>,
 }
 
 /// A file to read.

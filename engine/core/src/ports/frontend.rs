@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cooper_proto::pb;
 
 use super::bridge::{Bridge, RefId};
-use crate::model::Failure;
+use crate::model::{Attestation, Failure};
 
 /// Turns what a user wrote into results, by asking a [`Bridge`].
 #[async_trait]
@@ -43,6 +43,8 @@ pub struct FrontendResult {
     pub parts: Vec<FrontendPart>,
     /// Keys as parity sheet A8 lists them, such as `containerimage.config` and `refs.platforms`.
     pub metadata: BTreeMap<String, Bytes>,
+    /// Statements about the parts, by their platforms' ids in `refs.platforms`; a statement's words are in a result.
+    pub attestations: BTreeMap<String, Vec<Attestation<Option<RefId>>>>,
 }
 
 /// One platform's result.

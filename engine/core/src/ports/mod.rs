@@ -30,15 +30,17 @@ use std::sync::Arc;
 use crate::model::OpEvent;
 
 pub use blobs::{BlobInfo, Blobs, Pieces};
-pub use bridge::{Bridge, ImageQuery, RefId, ResolveMode, ResolvedImage};
+pub use bridge::{Bridge, ImageAnswer, ImageQuery, RefId, ResolveMode, ResolvedImage};
 pub use cache::{CacheStore, CachedResult, InputKey, KeyQuery, LookupAnswer};
 pub use containers::{
     ContainerRequest, Containers, HeldContainer, HeldProcess, ProcessInput, ProcessOutput,
     ProcessRequest,
 };
 pub use content::{ClientContent, ContentReader, ContentWriter};
-pub use exporter::{ExportPart, ExportRequest, ExportResponse, Exporter};
-pub use files::{FileStat, ReadFileRequest, ResultFiles};
+pub use exporter::{
+    ExportPart, ExportRequest, ExportResponse, Exporter, Predicate, StatementSource,
+};
+pub use files::{FileStat, ReadFileRequest, ResultFiles, StatementChain, StatementQuery};
 pub use frontend::{Frontend, FrontendPart, FrontendRequest, FrontendResult};
 pub use remote_cache::{
     CacheExportRequest, CacheExporter, CacheImportRequest, CacheImporter, CacheMode, ImportedCache,
@@ -46,7 +48,8 @@ pub use remote_cache::{
 };
 pub use session::{
     ChunkSink, ChunkSource, Credentials, DirFilter, ExportTarget, ExportTargetRequest,
-    FoundExporter, LocalDir, PacketStream, Session, Sessions, SshAgent, SshConnection,
+    FoundExporter, LocalDir, PacketStream, RegistryToken, Session, Sessions, SshAgent,
+    SshConnection, TokenQuery,
 };
 pub use source::{ChecksumAlgorithm, ChecksumRequest, GitMeta, HttpMeta, SourceMeta, SourceQuery};
 pub use storage::Storage;

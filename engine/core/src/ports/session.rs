@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -42,6 +43,37 @@ pub trait Session: Send + Sync {
 
     /// Name and password for a registry host, `None` for anonymous.
     async fn credentials(&self, host: &str) -> Result<Option<Credentials>, Failure>;
+
+    /// The public key by which the client stands for its credentials of a host, so that it can buy tokens itself and its
+    /// password stays with it; `None`, as here, for a client that gives [`Session::credentials`] instead. Another
+    /// `salt` gives another key.
+    async fn token_authority(&self, host: &str, salt: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let _ = (host, salt);
+        Ok(None)
+    }
+
+    /// The payload with the signature by that key in front of it (NaCl's `sign`).
+    ///
+    /// # Errors
+    /// `Unsupported`, as here, for a client that has no such key.
+    async fn sign_token_authority(
+        &self,
+        host: &str,
+        salt: &[u8],
+        payload: &[u8],
+    ) -> Result<Bytes, Failure> {
+        let _ = (host, salt, payload);
+        Err(Failure::unsupported("vouching for tokens by this client"))
+    }
+
+    /// Has the client buy a token.
+    ///
+    /// # Errors
+    /// The client's own; `Unsupported`, as here, for a client that buys none.
+    async fn fetch_token(&self, query: &TokenQuery) -> Result<RegistryToken, Failure> {
+        let _ = query;
+        Err(Failure::unsupported("buying tokens by this client"))
+    }
 
     /// The directory of an OCI image layout that the client offers under a store's name, on a
     /// disk that the worker shares.
@@ -125,6 +157,39 @@ pub trait Session: Send + Sync {
 
     /// Opens the place that an export goes to.
     async fn export_target(&self, request: ExportTargetRequest) -> Result<ExportTarget, Failure>;
+}
+
+/// A token that a client is to buy from a registry's token service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenQuery {
+    /// The registry.
+    pub host: String,
+    /// The token service's address, from the registry's challenge.
+    pub realm: String,
+    /// What the service knows the registry as; may be empty.
+    pub service: String,
+    /// What the token is to allow.
+    pub scopes: Vec<String>,
+}
+
+/// A token that a client bought. It is a password for a while: never logged, stored or hashed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct RegistryToken {
+    /// What goes behind `Bearer`.
+    pub token: String,
+    /// How long it lives from when it was issued, when that is known.
+    pub life: Option<Duration>,
+    /// When it was issued, in seconds since 1970; just now when that is not known.
+    pub issued: Option<u64>,
+}
+
+impl std::fmt::Debug for RegistryToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryToken")
+            .field("life", &self.life)
+            .field("issued", &self.issued)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An exporter that a client wants.

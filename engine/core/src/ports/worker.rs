@@ -6,7 +6,7 @@ use cooper_proto::{Digest, pb};
 
 use super::{Cancelled, Events};
 use crate::model::{
-    ContentSelector, DeviceInfo, Failure, JobId, LinuxResources, Pin, ResultId, SessionId,
+    ContentSelector, DeviceInfo, Failure, JobId, LinuxResources, Material, Pin, ResultId, SessionId,
 };
 
 /// A place that performs ops: this machine, or another one behind a codec.
@@ -52,6 +52,13 @@ pub trait Worker: Send + Sync {
     async fn contents(&self, request: &ContentKeyRequest, limit: usize) -> Vec<(String, Digest)> {
         let _ = (request, limit);
         Vec::new()
+    }
+
+    /// What a source is in terms that mean something elsewhere, given what its key resolved to; `None`, as here, where
+    /// a worker cannot tell. Touches nothing.
+    fn material(&self, op: &pb::Op, pin: &Pin) -> Option<Material> {
+        let _ = (op, pin);
+        None
     }
 
     /// Performs one op and keeps its outputs.

@@ -126,6 +126,7 @@ fn layers(results: &[Option<DocumentResult>]) -> (Vec<CacheLayer>, Tops) {
         CacheLayer {
             blob: blob.to_string(),
             parent: below.map_or(-1, |below| places[below]),
+            annotations: None,
         }
     });
     let placed = |top: Option<(usize, String)>| top.map(|(at, created)| (places[at], created));

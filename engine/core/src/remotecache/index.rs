@@ -5,8 +5,9 @@ use cooper_proto::Digest;
 use cooper_proto::cache_config::{CacheConfig, CacheRecord};
 
 use super::chains::{content_digest, record_digest};
+use super::origins::Origin;
 use crate::model::CacheKeyId;
-use crate::ports::{KeyQuery, LookupAnswer};
+use crate::ports::{InputKey, KeyQuery, LookupAnswer};
 
 /// How large a document may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,9 @@ pub struct Imported {
 #[derive(Debug)]
 struct Node {
     key: CacheKeyId,
+    digest: Digest,
+    /// For each input the nodes and selectors by which it may be known.
+    inputs: Vec<BTreeSet<(usize, Option<Digest>)>>,
     results: Vec<ImportedResult>,
 }
 
@@ -167,8 +171,12 @@ impl Imported {
         let key = self.key(&digest, &inputs);
         let place = *self.by_key.entry(key.clone()).or_insert(self.nodes.len());
         if place == self.nodes.len() {
-            let results = Vec::new();
-            self.nodes.push(Node { key, results });
+            self.nodes.push(Node {
+                key,
+                digest: digest.clone(),
+                inputs: inputs.clone(),
+                results: Vec::new(),
+            });
         }
         self.nodes[place].results.extend(results);
         self.known.insert(digest.clone());
@@ -248,6 +256,23 @@ impl Imported {
     pub fn results(&self, key: &CacheKeyId) -> &[ImportedResult] {
         let node = self.by_key.get(key).and_then(|at| self.nodes.get(*at));
         node.map_or(&[], |node| &node.results)
+    }
+
+    /// How a key is made, as the document says. `None` for a key that it does not have.
+    #[must_use]
+    pub fn origin(&self, key: &CacheKeyId) -> Option<Origin> {
+        let node = self.nodes.get(*self.by_key.get(key)?)?;
+        let inputs = node.inputs.iter().map(|links| {
+            let named = links.iter().map(|(source, selector)| InputKey {
+                key: self.nodes[*source].key.clone(),
+                selector: selector.clone(),
+            });
+            named.collect()
+        });
+        Some(Origin {
+            digest: node.digest.clone(),
+            inputs: inputs.collect(),
+        })
     }
 
     /// How many keys it has.

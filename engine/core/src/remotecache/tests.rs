@@ -13,6 +13,8 @@ fn digest(name: &str) -> Digest {
 
 fn edge(op: &str, inputs: Vec<EdgeInput>) -> EdgeRecord {
     EdgeRecord {
+        source: None,
+        vertex: cooper_proto::Digest::sha256_of("vertex"),
         ops: vec![digest(op)],
         output: 0,
         inputs,
@@ -50,6 +52,7 @@ fn known(key: &CacheKeyId, selector: Option<&str>) -> InputKey {
 /// An image, a context of a session, a copy from it by content, a run on that.
 fn build() -> (Chains, Vec<Option<DocumentResult>>) {
     let context = EdgeRecord {
+        vertex: cooper_proto::Digest::sha256_of("vertex"),
         of_session: true,
         ..edge("context", Vec::new())
     };
@@ -64,7 +67,7 @@ fn build() -> (Chains, Vec<Option<DocumentResult>>) {
     ];
     let result = |name: &str| Some((ResultId(name.to_owned()), 1));
     let results = [result("image"), None, result("copy"), result("run")];
-    let chains = Chains::of(&edges, &results);
+    let chains = Chains::of(&edges, &results, &Origins::default());
     let documented = chains.records.iter().map(|record| {
         let (result, _) = record.result.as_ref()?;
         let below = (result.0 == "run").then(|| digest("layer copy"));
@@ -109,6 +112,115 @@ fn what_is_written_is_found_by_the_same_questions() {
     ));
     assert!(!answer.matches() && answer.op_known);
     assert_eq!(answer.inputs_known, [true, false]);
+}
+
+/// The edges of [`build`] as a build knows them that found all by the keys of its base.
+fn cached(keys: impl Fn(&str) -> Vec<CacheKeyId>, imported: bool) -> Vec<EdgeRecord> {
+    let context = EdgeRecord {
+        of_session: true,
+        ..edge("context", Vec::new())
+    };
+    let copy = vec![input(0, None, None), input(1, None, None)];
+    let mut edges = vec![
+        edge("image", Vec::new()),
+        context,
+        edge("copy", copy),
+        edge("run", vec![input(2, Some("root"), None)]),
+    ];
+    for (edge, name) in edges.iter_mut().zip(["image", "context", "copy", "run"]) {
+        match imported {
+            true => edge.imported = keys(name),
+            false => edge.keys = keys(name),
+        }
+    }
+    edges
+}
+
+#[test]
+fn what_was_found_by_one_key_is_written_with_all_that_lead_there() {
+    let (chains, documented) = build();
+    let key = |name: &str| CacheKeyId(digest(name));
+    let made = |op: &str, inputs: &[&[InputKey]]| [Origin::of_query(query(op, inputs))];
+    let mut origins = Origins::default();
+    origins.add(key("image"), made("image", &[]));
+    let copy = made(
+        "copy",
+        &[&[known(&key("image"), None)], &[known(&key("files"), None)]],
+    );
+    origins.add(key("copy"), copy);
+    origins.add(key("files"), [Origin::of_content(&key("files"))]);
+    origins.add(
+        key("run"),
+        made("run", &[&[known(&key("copy"), Some("root"))]]),
+    );
+    let edges = cached(|name| vec![key(name)], false);
+    let result = |name: &str| Some((ResultId(name.to_owned()), 1));
+    let results = [result("image"), None, result("copy"), result("run")];
+    let again = Chains::of(&edges, &results, &origins);
+    assert_eq!(
+        document(&again, &documented),
+        document(&chains, &documented)
+    );
+    let forgetful = Chains::of(&edges, &results, &Origins::default());
+    assert_eq!(forgetful.records.len(), 1, "nothing but the image");
+}
+
+#[test]
+fn what_an_imported_cache_served_is_written_as_it_was() {
+    let (chains, documented) = build();
+    let config = document(&chains, &documented);
+    let imported = Imported::new(&config, &IndexLimits::default()).unwrap();
+    let image = imported.lookup(&query("image", &[])).imported;
+    let files = CacheKeyId(digest("files"));
+    let copied = query("copy", &[&[known(&image[0], None)], &[known(&files, None)]]);
+    let copy = imported.lookup(&copied).imported;
+    let run = imported.lookup(&query("run", &[&[known(&copy[0], Some("root"))]]));
+    let keys = |name: &str| match name {
+        "image" => image.clone(),
+        "copy" => copy.clone(),
+        "run" => run.imported.clone(),
+        _ => Vec::new(),
+    };
+    let mut origins = Origins::default();
+    let mut open = run.imported.clone();
+    while let Some(key) = open.pop() {
+        let origin = imported.origin(&key).expect("it is of the document");
+        open.extend(origin.keys().cloned());
+        origins.add(key, [origin]);
+    }
+    let result = |name: &str| Some((ResultId(name.to_owned()), 1));
+    let results = [result("image"), None, result("copy"), result("run")];
+    let again = Chains::of(&cached(keys, true), &results, &origins);
+    assert_eq!(document(&again, &documented), config);
+}
+
+#[test]
+fn a_key_that_is_among_those_that_it_is_made_of_is_written_once() {
+    let key = |name: &str| CacheKeyId(digest(name));
+    let both = [
+        known(&key("files"), None),
+        known(&key("copy"), Some("part")),
+    ];
+    let other = [known(&key("other"), None)];
+    let mut origins = Origins::default();
+    origins.add(
+        key("copy"),
+        [Origin::of_query(query("copy", &[&both, &other]))],
+    );
+    let around = query("around", &[&[known(&key("copy"), None)]]);
+    origins.add(key("other"), [Origin::of_query(around)]);
+    origins.add(key("files"), [Origin::of_content(&key("files"))]);
+    let base = edge("base", Vec::new());
+    let mut copy = edge("copy", vec![input(0, None, None), input(0, None, None)]);
+    copy.keys = vec![key("copy")];
+    let result = Some((ResultId("copied".to_owned()), 1));
+    let chains = Chains::of(&[base, copy], &[None, result], &origins);
+    let copies = chains.records.iter();
+    let copies: Vec<_> = copies.filter(|it| it.result.is_some()).collect();
+    let [copy] = copies.as_slice() else {
+        panic!("one record: {chains:?}");
+    };
+    assert_eq!((copy.inputs[0].len(), copy.inputs[1].len()), (2, 1));
 }
 
 #[test]
@@ -184,6 +296,7 @@ fn documents_that_lie_are_refused() {
     layers.layers.push(CacheLayer {
         blob: digest("x").to_string(),
         parent: 0,
+        annotations: None,
     });
     assert!(Imported::new(&layers, &IndexLimits::default()).is_err());
     layers.records[0].results[0].layer = i64::MIN;
@@ -224,6 +337,7 @@ proptest! {
         let layers = layers.iter().map(|parent| CacheLayer {
             blob: digest("x").to_string(),
             parent: *parent,
+            annotations: None,
         });
         let config = CacheConfig { records: records.collect(), layers: layers.collect() };
         if let Ok(imported) = Imported::new(&config, &IndexLimits::default()) {

@@ -105,6 +105,7 @@ impl Scheduler {
             | FailureKind::Infrastructure => true,
             FailureKind::InvalidInput
             | FailureKind::Exit { .. }
+            | FailureKind::MissingPath
             | FailureKind::Unsupported
             | FailureKind::Internal => false,
         };

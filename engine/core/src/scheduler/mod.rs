@@ -40,7 +40,7 @@ mod pins;
 pub use look::scoped_op;
 pub use machine::Scheduler;
 pub use protocol::{Answer, Instruction, Report, Stimulus, Work, WorkDone};
-pub use records::{EdgeInput, EdgeRecord};
+pub use records::{EdgeInput, EdgeRecord, SourceRecord};
 
 #[cfg(test)]
 mod tests;

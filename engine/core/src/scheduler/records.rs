@@ -1,17 +1,22 @@
 //! What the scheduler knows of how a job's results were keyed, for an export of the cache. Changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use cooper_proto::Digest;
+use cooper_proto::{Digest, pb};
 
 use super::machine::Scheduler;
 use super::node::{Content, EdgeId};
 use super::state::Phase;
-use crate::model::{CacheKeyId, Edge, JobId, ResultId};
+use crate::model::{CacheKeyId, Edge, JobId, Pin, ResultId};
 
 /// One output of one vertex with all by which its key is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EdgeRecord {
+    /// Its source, when it is one.
+    pub source: Option<SourceRecord>,
+    /// The vertex.
+    pub vertex: Digest,
     /// Cache digests of the op: one, but for a source with several keys.
     pub ops: Vec<Digest>,
     /// Which output.
@@ -28,6 +33,17 @@ pub struct EdgeRecord {
     pub result: Option<ResultId>,
     /// The imported caches that served it.
     pub scope: Option<Digest>,
+}
+
+/// A source among the records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceRecord {
+    /// The vertex.
+    pub vertex: Digest,
+    /// Its op.
+    pub op: Arc<pb::Op>,
+    /// What it resolved to.
+    pub pin: Option<Pin>,
 }
 
 /// An input of an edge.
@@ -57,6 +73,19 @@ impl Scheduler {
         });
         let roots = roots.collect();
         (walk.records, roots)
+    }
+
+    /// What a job's sources resolved to, by their vertices. Sources of which nobody asked for the key are left out.
+    #[must_use]
+    pub fn pins(&self, job: &JobId) -> BTreeMap<Digest, Pin> {
+        let number = self.job_numbers.get(job);
+        let Some(job) = number.and_then(|number| self.jobs.get(number)) else {
+            return BTreeMap::new();
+        };
+        let nodes = job.nodes.iter().filter_map(|id| self.nodes.get(id));
+        nodes
+            .filter_map(|node| Some((node.vertex.digest.clone(), node.pin.clone()?)))
+            .collect()
     }
 
     /// The edge of a job's node that has the result.
@@ -122,7 +151,14 @@ impl Walk<'_> {
             let of_kind = lasting.filter(|key| key.imported == imported);
             of_kind.map(|key| key.id.clone()).collect()
         };
+        let is_source = matches!(node.vertex.op.op, Some(pb::op::Op::Source(_)));
         Some(EdgeRecord {
+            source: is_source.then(|| SourceRecord {
+                vertex: node.vertex.digest.clone(),
+                op: Arc::clone(&node.vertex.op),
+                pin: node.pin.clone(),
+            }),
+            vertex: node.vertex.digest.clone(),
             ops: node.maps.iter().map(|map| map.digest.clone()).collect(),
             output: edge.output,
             inputs: inputs.collect::<Option<_>>()?,

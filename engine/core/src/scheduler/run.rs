@@ -1,5 +1,7 @@
 //! Running a vertex, or leaving it to another that runs the same, and recording what came out.
 
+use std::sync::Arc;
+
 use cooper_proto::Digest;
 
 use super::Work;
@@ -8,7 +10,8 @@ use super::look::KnownKey;
 use super::machine::{Purpose, Scheduler};
 use super::node::{EdgeId, Key, NodeId, Run};
 use super::state::{Level, Phase, Stage};
-use crate::model::{CacheKeyId, Failure, FailureKind, ResultId};
+use crate::graph::Vertex;
+use crate::model::{CacheKeyId, Failure, FailureKind, Patience, ResultId};
 use crate::ports::{InputKey, OpOutcome};
 
 /// How many nodes with the same op on the same first input are looked at for one that runs the same.
@@ -61,7 +64,7 @@ impl Scheduler {
         let inputs = node.inputs.iter().map(|input| self.result_of(*input));
         let inputs = inputs.collect::<Step<Vec<ResultId>>>()?;
         let work = Work::Run {
-            vertex: self.vertex(id)?,
+            vertex: self.limited_vertex(id)?,
             inputs: inputs.clone(),
             pin: node.pin.clone(),
         };
@@ -74,6 +77,28 @@ impl Scheduler {
         self.enter_live(id)?;
         self.tell_started(id)?;
         Ok(false)
+    }
+
+    /// The vertex with the limits of all jobs that want it. What no digest covers may differ between them; one that says
+    /// nothing of limits leaves those of the others.
+    fn limited_vertex(&self, id: NodeId) -> Step<Arc<Vertex>> {
+        let node = self.node(id)?;
+        let wanted = node.jobs.values().map(|interest| &interest.vertex);
+        let same = wanted.filter(|vertex| vertex.digest == node.vertex.digest);
+        let limits = same.clone().filter_map(|vertex| vertex.resources.clone());
+        let resources = limits.reduce(|one, two| one.relaxed(&two));
+        let patience = same.map(|vertex| vertex.patience).reduce(Patience::relaxed);
+        let vertex = &node.vertex;
+        let resources = resources.or_else(|| vertex.resources.clone());
+        let patience = patience.unwrap_or(vertex.patience);
+        if vertex.resources == resources && vertex.patience == patience {
+            return self.vertex(id);
+        }
+        Ok(Arc::new(Vertex {
+            resources,
+            patience,
+            ..Vertex::clone(vertex)
+        }))
     }
 
     /// Takes a result from the edge that runs for this one, or waits for it.

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use cooper_core::model::{Failure, FailureKind, SourceFile, SourceLocation, SourceRange, Warning};
+use cooper_core::model::{
+    Attestation, AttestationKind, Failure, FailureKind, SourceFile, SourceLocation, SourceRange,
+    Subject, Warning,
+};
 use cooper_core::ports::{FrontendPart, FrontendResult, ImageQuery, RefId};
 use cooper_proto::frontend::{
-    FileRange, Ref, RefMap, RefMapDeprecated, ResolveImageConfigRequest, Result as WireResult,
-    SolveRequest, WarnRequest, result,
+    Attestation as WireAttestation, AttestationKind as WireKind, Attestations, FileRange,
+    InTotoSubject, InTotoSubjectKind, Ref, RefMap, RefMapDeprecated, ResolveImageConfigRequest,
+    Result as WireResult, SolveRequest, WarnRequest, result,
 };
 use cooper_proto::pb;
 
@@ -51,8 +55,103 @@ pub(super) fn result_to_wire(
             .iter()
             .map(|(key, value)| (key.clone(), value.to_vec()))
             .collect(),
-        ..WireResult::default()
+        attestations: result
+            .attestations
+            .iter()
+            .map(|(platform, all)| {
+                let all = all.iter().map(|it| attestation_to_wire(bridge, it));
+                let attestation = all.collect::<Result<_, Failure>>()?;
+                Ok((platform.clone(), Attestations { attestation }))
+            })
+            .collect::<Result<_, Failure>>()?,
     })
+}
+
+fn attestation_to_wire(
+    bridge: &BuildBridge,
+    said: &Attestation<Option<RefId>>,
+) -> Result<WireAttestation, Failure> {
+    let subject = |subject: &Subject| match subject {
+        Subject::Itself { name } => InTotoSubject {
+            kind: InTotoSubjectKind::Self_.into(),
+            name: name.clone(),
+            ..InTotoSubject::default()
+        },
+        Subject::Named { name, digests } => InTotoSubject {
+            kind: InTotoSubjectKind::Raw.into(),
+            name: name.clone(),
+            digest: digests.iter().map(ToString::to_string).collect(),
+        },
+    };
+    Ok(WireAttestation {
+        kind: match said.kind {
+            AttestationKind::InToto => WireKind::InToto.into(),
+            AttestationKind::Bundle => WireKind::Bundle.into(),
+        },
+        metadata: said
+            .metadata
+            .iter()
+            .map(|(key, value)| (key.clone(), value.to_vec()))
+            .collect(),
+        r#ref: match &said.source {
+            Some(id) => Some(ref_to_wire(bridge, Some(id))?),
+            None => None,
+        },
+        path: said.path.clone(),
+        in_toto_predicate_type: said.predicate_type.clone(),
+        in_toto_subjects: said.subjects.iter().map(subject).collect(),
+    })
+}
+
+/// A statement that a client returns.
+///
+/// # Errors
+/// `InvalidInput` for kinds and digests that do not exist, `NotFound` for a ref that the build does not have.
+fn attestation_from_wire(
+    bridge: &BuildBridge,
+    wire: WireAttestation,
+) -> Result<Attestation<Option<RefId>>, Failure> {
+    let kind = match WireKind::try_from(wire.kind) {
+        Ok(WireKind::InToto) => AttestationKind::InToto,
+        Ok(WireKind::Bundle) => AttestationKind::Bundle,
+        Err(_) => return Err(invalid(&format!("unknown attestation kind {}", wire.kind))),
+    };
+    let source = wire.r#ref.map(|it| RefId(it.id));
+    let source = source.filter(|id| !id.0.is_empty());
+    if let Some(id) = &source {
+        bridge.reference(id)?;
+    }
+    let subjects = wire.in_toto_subjects.into_iter().map(subject_from_wire);
+    Ok(Attestation {
+        kind,
+        metadata: wire
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect(),
+        source,
+        path: wire.path,
+        predicate_type: wire.in_toto_predicate_type,
+        subjects: subjects.collect::<Result<_, _>>()?,
+    })
+}
+
+fn subject_from_wire(wire: InTotoSubject) -> Result<Subject, Failure> {
+    let name = wire.name;
+    match InTotoSubjectKind::try_from(wire.kind) {
+        Ok(InTotoSubjectKind::Self_) => Ok(Subject::Itself { name }),
+        Ok(InTotoSubjectKind::Raw) => {
+            let digests = wire.digest.iter().map(|it| it.parse());
+            let digests = digests.collect::<Result<_, _>>();
+            let digests = digests
+                .map_err(|error| invalid(&format!("a digest of the subject {name:?}: {error}")))?;
+            Ok(Subject::Named { name, digests })
+        }
+        Err(_) => Err(invalid(&format!(
+            "unknown attestation subject type {}",
+            wire.kind
+        ))),
+    }
 }
 
 fn ref_to_wire(bridge: &BuildBridge, id: Option<&RefId>) -> Result<Ref, Failure> {
@@ -73,9 +172,6 @@ pub(super) fn result_from_wire(
     bridge: &BuildBridge,
     wire: WireResult,
 ) -> Result<FrontendResult, Failure> {
-    if !wire.attestations.is_empty() {
-        return Err(Failure::unsupported("returning attestations"));
-    }
     let part = |platform: Option<String>, id: String| {
         let result = Some(RefId(id)).filter(|id| !id.0.is_empty());
         if let Some(id) = &result {
@@ -98,7 +194,13 @@ pub(super) fn result_from_wire(
             .map(|(key, wire)| part(Some(key), wire.id))
             .collect::<Result<_, Failure>>()?,
     };
+    let attestations = wire.attestations.into_iter().map(|(platform, all)| {
+        let all = all.attestation.into_iter();
+        let all = all.map(|it| attestation_from_wire(bridge, it));
+        Ok((platform, all.collect::<Result<Vec<_>, Failure>>()?))
+    });
     Ok(FrontendResult {
+        attestations: attestations.collect::<Result<_, Failure>>()?,
         parts,
         metadata: wire
             .metadata

@@ -7,9 +7,9 @@ use cooper_core::ports::{Bridge, FrontendPart, FrontendRequest, FrontendResult, 
 use cooper_proto::apicaps::ApiCap;
 use cooper_proto::frontend::llb_bridge_server::LlbBridge;
 use cooper_proto::frontend::{
-    CacheOptionsEntry, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest,
-    InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse,
-    ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
+    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
+    NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
+    ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
     ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
     ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse,
     SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
@@ -23,14 +23,14 @@ use crate::Engine;
 use crate::bridge::BuildBridge;
 use crate::bridge::source_meta;
 use crate::engine::Parts;
-use crate::job::{CacheSpec, GatewayReturn, Open, ask_frontend};
+use crate::job::{CacheSpec, GatewayReturn, Open, ask_frontend, imports_of_options};
 use crate::server::control::worker_record;
 use crate::server::status::{failure_from_rpc, status_from_failure};
 
 /// The key by which a call on the shared socket says which build it belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 
-/// What frontends may ask of this engine (parity sheet E), without what is not built: cache imports, attestations.
+/// What frontends may ask of this engine (parity sheet E).
 const FRONTEND_CAPABILITIES: &[&str] = &[
     "solve.base",
     "solve.inlinereturn",
@@ -41,6 +41,7 @@ const FRONTEND_CAPABILITIES: &[&str] = &[
     "returnmap",
     "readdir",
     "statfile",
+    "importcaches",
     "proto.refarray",
     "reference.output",
     "frontend.inputs",
@@ -54,7 +55,9 @@ const FRONTEND_CAPABILITIES: &[&str] = &[
     "gateway.solve.evaluate",
     "gateway.evaluate",
     "gateway.warnings",
+    "reference.attestations",
     "source.metaresolver",
+    "source.metaresolver.image.attestations",
     "source.metaresolver.http.checksumrequest",
 ];
 
@@ -125,18 +128,15 @@ impl GatewayService {
 
     async fn solved(&self, open: &Open, request: &SolveRequest) -> Result<FrontendResult, Failure> {
         let (job, bridge) = open;
-        // The caches of the build's own request serve all its results already.
-        let is_known = |entry: &&CacheOptionsEntry| {
-            let same =
-                |spec: &CacheSpec| spec.kind == entry.r#type && spec.attributes == entry.attrs;
-            job.cache_imports.iter().any(same)
-        };
-        if let Some(other) = request.cache_imports.iter().find(|it| !is_known(it)) {
-            let kind = &other.r#type;
-            return Err(Failure::unsupported(format!(
-                "importing a cache (type {kind}) that the build's own request does not name"
-            )));
+        let named = request.cache_imports.iter().map(|entry| CacheSpec {
+            kind: entry.r#type.clone(),
+            attributes: entry.attrs.clone(),
+        });
+        let mut named: Vec<CacheSpec> = named.collect();
+        if !request.frontend.is_empty() {
+            named.extend(imports_of_options(&request.frontend_opt)?);
         }
+        let bridge = &bridge.importing(&named).await?;
         let rules = Rules::read(request.source_policies.clone())?;
         if request.r#final {
             return Err(Failure::unsupported(
@@ -163,7 +163,7 @@ impl GatewayService {
                         .map(ToString::to_string)
                         .unwrap_or_default(),
                 };
-                ask_frontend(&self.parts, Arc::clone(bridge), name, asked).await?
+                ask_frontend(&self.parts, bridge, name, asked).await?
             }
         };
         if request.evaluate {
@@ -244,7 +244,7 @@ impl LlbBridge for GatewayService {
         let (_, bridge) = self.build(request.metadata()).await?;
         let resolved = async {
             let query = convert::image_query(request.into_inner())?;
-            bridge.resolve_image(query).await
+            bridge.resolve_image(query).await?.into_image()
         };
         reply(resolved.await.map(|image| ResolveImageConfigResponse {
             digest: image.digest.to_string(),

@@ -9,7 +9,7 @@ use cooper_core::ports::{CacheExporter, CacheImporter, Containers, Exporter, Fro
 use cooper_engine::job::{Build, SolveSpec};
 use cooper_engine::progress::StatusStream;
 use cooper_engine::session::SessionRegistry;
-use cooper_engine::{Clock, Engine, EngineParts, FrontendImages, Limits};
+use cooper_engine::{Clock, Engine, EngineParts, FrontendImages, Limits, ProvenanceEnvironment};
 use cooper_proto::control::StatusResponse;
 use cooper_proto::pb;
 use futures::StreamExt;
@@ -78,6 +78,7 @@ impl Bench {
             state: setup.state.unwrap_or_else(|| state.path().to_owned()),
             limits: setup.limits,
             allowed_entitlements: BTreeSet::new(),
+            provenance_environment: ProvenanceEnvironment::default(),
             version: "test".into(),
         })
         .expect("an engine");

@@ -12,7 +12,7 @@ type Link = (Digest, u32, usize, InputKey);
 struct State {
     ops: BTreeSet<Digest>,
     links: BTreeMap<Link, BTreeSet<CacheKeyId>>,
-    roots: BTreeSet<CacheKeyId>,
+    roots: BTreeMap<(Digest, u32), CacheKeyId>,
     results: BTreeMap<CacheKeyId, Vec<ResultId>>,
 }
 
@@ -41,7 +41,7 @@ impl State {
         let keys = match found.split_first() {
             None => self
                 .roots
-                .iter()
+                .values()
                 .filter(|key| **key == root)
                 .cloned()
                 .collect(),
@@ -91,7 +91,8 @@ impl CacheStore for FakeCache {
         let key = known.unwrap_or_else(|| root(query));
         state.ops.insert(query.op.clone());
         if query.inputs.is_empty() {
-            state.roots.insert(key.clone());
+            let root = (query.op.clone(), query.output);
+            state.roots.insert(root, key.clone());
         }
         for (place, alternatives) in query.inputs.iter().enumerate() {
             for input in alternatives {
@@ -105,6 +106,27 @@ impl CacheStore for FakeCache {
             results.insert(0, result.clone());
         }
         Ok(key)
+    }
+
+    async fn origins(&self, key: &CacheKeyId) -> Result<Vec<KeyQuery>, Failure> {
+        let state = self.0.lock();
+        let mut made: BTreeMap<(Digest, u32), Vec<Vec<InputKey>>> = BTreeMap::new();
+        for ((op, output, place, input), keys) in &state.links {
+            if keys.contains(key) {
+                let inputs = made.entry((op.clone(), *output)).or_default();
+                inputs.resize(inputs.len().max(place + 1), Vec::new());
+                inputs[*place].push(input.clone());
+            }
+        }
+        for ((op, output), root) in &state.roots {
+            if root == key {
+                made.insert((op.clone(), *output), Vec::new());
+            }
+        }
+        let made = made.into_iter();
+        Ok(made
+            .map(|((op, output), inputs)| KeyQuery { op, output, inputs })
+            .collect())
     }
 
     async fn forget(&self, result: &ResultId) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use prost::Message;
 #[derive(Default)]
 pub(crate) struct Llb {
     ops: Vec<(Vec<u8>, String)>,
+    described: Vec<(&'static str, &'static str)>,
 }
 
 impl Llb {
@@ -62,6 +63,11 @@ impl Llb {
         self.add(name, inputs, pb::op::Op::Exec(exec))
     }
 
+    /// Says something more of all its ops.
+    pub(crate) fn describe(&mut self, key: &'static str, value: &'static str) {
+        self.described.push((key, value));
+    }
+
     /// The definition that asks for a step.
     pub(crate) fn wanting(mut self, target: &Digest) -> pb::Definition {
         let terminal = pb::Op {
@@ -75,8 +81,11 @@ impl Llb {
             .ops
             .iter()
             .map(|(bytes, name)| {
+                let more = self.described.iter();
+                let more = more.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+                let named = ("llb.customname".to_owned(), name.clone());
                 let metadata = pb::OpMetadata {
-                    description: BTreeMap::from([("llb.customname".to_owned(), name.clone())]),
+                    description: more.chain([named]).collect(),
                     ..pb::OpMetadata::default()
                 };
                 (Digest::sha256_of(bytes).to_string(), metadata)

@@ -9,7 +9,7 @@ use cooper_core::ports::{
 };
 use cooper_core::remotecache::{Chains, DocumentResult, document};
 use cooper_proto::Digest;
-use cooper_proto::cache_config::CacheConfig;
+use cooper_proto::cache_config::{CacheConfig, CacheRecord};
 use parking_lot::Mutex;
 
 use super::worker::FakeWorker;
@@ -33,6 +33,17 @@ impl FakeRemote {
     /// Results are this worker's.
     pub(super) fn attach(&self, worker: &Arc<FakeWorker>) {
         *self.worker.lock() = Some(Arc::clone(worker));
+    }
+
+    /// The records that were written, without their results.
+    pub(crate) fn keys(&self) -> Vec<CacheRecord> {
+        let config = self.config.lock();
+        let records = config.iter().flat_map(|config| config.records.clone());
+        let without = records.map(|record| CacheRecord {
+            results: Vec::new(),
+            ..record
+        });
+        without.collect()
     }
 
     /// How many records were written.

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 pub(crate) enum Script {
     /// Ends with this code.
     Exit(i32),
+    /// Ends with code 1 as often, and then well.
+    ExitAtFirst(usize),
     /// Brings the worker down.
     Panic,
     /// Writes the value of a secret that the client has.
@@ -126,6 +128,13 @@ impl FakeWorker {
         let script = self.state.lock().scripts.get(step).cloned();
         match script {
             None => {}
+            Some(Script::ExitAtFirst(times)) if self.runs(step) > times => {}
+            Some(Script::ExitAtFirst(_)) => {
+                return OpOutcome::Failed(Failure::new(
+                    FailureKind::Exit { code: 1 },
+                    "exit code: 1",
+                ));
+            }
             Some(Script::Exit(code)) => {
                 let words =
                     format!("process {step:?} did not complete successfully: exit code: {code}");

@@ -1,7 +1,8 @@
 //! Against Debian's docker-registry and against fakes that misbehave on purpose.
 
 mod auth;
-mod fake;
+mod bought;
+pub(crate) mod fake;
 mod faults;
 mod pull;
 mod push;

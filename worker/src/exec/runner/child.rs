@@ -18,6 +18,7 @@ use crate::sys::{
     bring_loopback_up, close_all_but, execve, install_filter, join_new_session_keyring,
     leave_cgroup_namespace, reset_signals,
 };
+use crate::userns::Identity;
 
 type Step<T> = Result<T, SetupFailure>;
 
@@ -35,6 +36,8 @@ pub(super) fn become_program(
 
 fn prepare(launch: &Launch, fds: Vec<OwnedFd>, status: BorrowedFd<'_>) -> Step<()> {
     let config = &launch.config;
+    // Kept from here on: what a container's own `/proc` says of it later is the container's word.
+    let _kept = Identity::of_this_process();
     die_with_helper(status)
         .map_err(|error| SetupFailure::machine("bind to the helper's life", error))?;
     rustix::process::setsid().map_err(|errno| SetupFailure::machine("setsid", errno))?;
@@ -77,7 +80,7 @@ fn prepare(launch: &Launch, fds: Vec<OwnedFd>, status: BorrowedFd<'_>) -> Step<(
 }
 
 /// The helper's death must be ours. It may have died before we asked for that, which the pipe to it tells.
-fn die_with_helper(status: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn die_with_helper(status: BorrowedFd<'_>) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut pipe = [PollFd::new(&status, PollFlags::OUT)];
     rustix::event::poll(&mut pipe, Some(&rustix::event::Timespec::default()))?;

@@ -23,10 +23,44 @@ const LINKS: [(&str, &str); 6] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// The devices that every container has.
+pub(super) fn usual() -> Vec<Device> {
+    let device = |(name, major, minor): &(&str, u32, u32)| Device {
+        path: Path::new("/dev").join(name),
+        kind: "c".into(),
+        major: *major,
+        minor: *minor,
+        ..Device::default()
+    };
+    DEVICES.iter().map(device).collect()
+}
+
+/// Where a device is in `/dev`.
+pub(super) fn place_of(device: &Device) -> &Path {
+    device.path.strip_prefix("/dev").unwrap_or(&device.path)
+}
+
 /// Fills an empty `/dev` before anybody can see it. Nothing of the image takes part (T-B9).
 pub(super) fn fill(dev: &DetachedMount, further: &[Device]) -> Result<(), ConfineError> {
     let root: Root = dev.root()?;
     make_nodes(&root, further)?;
+    add_links_and_directories(&root)
+}
+
+/// As [`fill`], with empty files where devices will be mounted.
+pub(super) fn fill_with_places<'a>(
+    dev: &DetachedMount,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), ConfineError> {
+    let root: Root = dev.root()?;
+    for name in names.map(Path::new) {
+        make_directory_of(&root, name)?;
+        root.create_file(name, 0o666)?;
+    }
+    add_links_and_directories(&root)
+}
+
+fn add_links_and_directories(root: &Root) -> Result<(), ConfineError> {
     for (target, name) in LINKS {
         root.symlink(Path::new(target), Path::new(name))?;
     }
@@ -36,19 +70,19 @@ pub(super) fn fill(dev: &DetachedMount, further: &[Device]) -> Result<(), Confin
     Ok(())
 }
 
+fn make_directory_of(root: &Root, path: &Path) -> Result<(), ConfineError> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        root.mkdir_all(above, 0o755, None)?;
+    }
+    Ok(())
+}
+
 /// Makes the device nodes alone; returns their names.
 pub(super) fn make_nodes(root: &Root, further: &[Device]) -> Result<Vec<String>, ConfineError> {
     let mut names = Vec::new();
-    for (name, major, minor) in DEVICES {
-        let number = rustix::fs::makedev(major, minor);
-        root.mknod(Path::new(name), Kind::CharDevice, 0o666, number)?;
-        names.push(name.to_owned());
-    }
-    for device in further {
-        let path = device.path.strip_prefix("/dev").unwrap_or(&device.path);
-        if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
-            root.mkdir_all(above, 0o755, None)?;
-        }
+    for device in usual().iter().chain(further) {
+        let path = place_of(device);
+        make_directory_of(root, path)?;
         let kind = match device.kind.as_str() {
             "b" => Kind::BlockDevice,
             _ => Kind::CharDevice,

@@ -1,10 +1,13 @@
 use std::os::fd::AsFd;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::exec::config::ConfigMount;
+use crate::exec::protocol::SetupFailure;
 use crate::mount::{DetachedMount, MountError};
 use crate::sys::MountAttributes;
+use crate::userns::Identity;
 
 /// The options of a bind mount that say something of the mount itself.
 pub(super) fn attributes_of(options: &[String]) -> MountAttributes {
@@ -19,6 +22,44 @@ pub(super) fn attributes_of(options: &[String]) -> MountAttributes {
                 _ => all,
             }
         })
+}
+
+fn is_known_group(number: &str) -> bool {
+    let identity = Identity::of_this_process();
+    number
+        .parse()
+        .is_ok_and(|number| identity.has_group(number))
+}
+
+/// What a container in a user namespace gets where the kernel refused it a file system of its own with `error`: the one
+/// outside. Of the system's it is shown as it is, unless it belongs to this namespace's own network. Of processes it is
+/// shown only where that is permitted.
+pub(super) fn in_its_place(
+    mount: &ConfigMount,
+    error: MountError,
+    shares_processes: bool,
+) -> Result<DetachedMount, SetupFailure> {
+    let step = format!("mount {} on {}", mount.kind, mount.destination.display());
+    let is_refused = error.source.kind() == std::io::ErrorKind::PermissionDenied
+        && Identity::of_this_process().is_mapped();
+    let outer = match mount.kind.as_str() {
+        "sysfs" if is_refused => "/sys",
+        "proc" if is_refused && shares_processes => "/proc",
+        "proc" if is_refused => {
+            return Err(SetupFailure::machine(
+                step,
+                "the machine gives this container no /proc of its own: parts of the one outside are hidden. Start the \
+                 container that this runs in with systempaths=unconfined (Docker) or procMount: Unmasked (Kubernetes), or \
+                 show steps the processes outside with --oci-worker-no-process-sandbox (COOPER_NO_PROCESS_SANDBOX=1)",
+            ));
+        }
+        _ => return Err(SetupFailure::machine(step, error)),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = rustix::fs::open(outer, flags, Mode::empty())
+        .map_err(|errno| SetupFailure::machine(&step, errno))?;
+    DetachedMount::bind_tree(place, attributes_of(&mount.options))
+        .map_err(|error| SetupFailure::machine(&step, error))
 }
 
 /// Makes a new file system as `mount` says. Those of the kernel (`proc`, `mqueue`, `sysfs`) show this process's
@@ -42,6 +83,8 @@ pub(super) fn new_filesystem(mount: &ConfigMount) -> Result<DetachedMount, Mount
             "strictatime" => attributes |= MountAttrFlags::MOUNT_ATTR_STRICTATIME,
             "relatime" => attributes |= MountAttrFlags::MOUNT_ATTR_RELATIME,
             option => match option.split_once('=') {
+                // A group that this user namespace has not cannot own anything.
+                Some(("gid", group)) if !is_known_group(group) => Ok(()),
                 Some((key, value)) => {
                     rustix::mount::fsconfig_set_string(context.as_fd(), key, value)
                 }

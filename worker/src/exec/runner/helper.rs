@@ -7,13 +7,14 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType;
 
-use super::child;
+use super::{child, other};
 use crate::exec::config::NamespaceKind;
 use crate::exec::protocol::{
-    HELPER_NAME, Launch, Report, STARTED, SetupFailure, read_value, receive_launch, send_fds,
-    write_value,
+    HELPER_NAME, Launch, OtherLaunch, Report, STARTED, SetupFailure, read_value, receive_launch,
+    send_fds, write_value,
 };
 use crate::sys::{Fork, Namespaces, exit_now, fork_into};
+use crate::userns::Identity;
 
 /// Does the work of a container's helper and exits, if this process was started to be one; otherwise returns at once.
 ///
@@ -36,33 +37,75 @@ fn help() -> io::Result<()> {
     write_value(&socket, &report)
 }
 
-fn run(socket: &UnixStream, launch: Launch, fds: Vec<OwnedFd>) -> Report {
+fn run(socket: &UnixStream, mut launch: Launch, fds: Vec<OwnedFd>) -> Report {
     let failed = |step: &str, error: io::Error| Report::Failed(SetupFailure::machine(step, error));
     let (status_read, status_write) =
         match rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) {
             Ok(pipe) => pipe,
             Err(errno) => return failed("pipe", errno.into()),
         };
-    let forked = match launch.joins_fd {
-        None => fork_into(namespaces(&launch)),
-        Some(index) => fork_beside(fds[index].as_fd()),
+    let forked = match (launch.joins_fd, &launch.other) {
+        (None, None) => fork_into_group(&mut launch, &fds),
+        (Some(index), None) => fork_beside(fds[index].as_fd()),
+        (None, Some(_)) => fork_into(Namespaces::PID.with(Namespaces::MOUNT), None),
+        (Some(index), Some(_)) => fork_within(fds[index].as_fd()),
     };
     match forked {
         Err(error) => failed("clone3 into new namespaces", error),
         Ok(Fork::Child) => {
-            let failure = child::become_program(&launch, fds, status_write.as_fd());
+            let report = match &launch.other {
+                None => Report::Failed(child::become_program(&launch, fds, status_write.as_fd())),
+                Some(runtime) => have_run(&launch, runtime, &fds, socket, status_write.as_fd()),
+            };
             // Nobody is left to tell where this write fails, too.
-            let _ = write_value(File::from(status_write), &failure);
+            let _ = write_value(File::from(status_write), &report);
             exit_now(1)
         }
         Ok(Fork::Parent(container)) => {
-            let announces = launch.announces;
+            let duty = Duty {
+                announces: launch.announces && launch.other.is_none(),
+                kills: launch.joins_fd.is_none() || launch.other.is_none(),
+            };
             // The container's mounts end with it only if nobody else holds them.
             drop((launch, fds, status_write));
-            watch(socket, &container, status_read, announces)
+            watch(socket, &container, status_read, duty)
                 .unwrap_or_else(|error| failed("watch the container", error))
         }
     }
+}
+
+/// Forks into a container's own namespaces, and into its control group of version 2 where the kernel can; then that one
+/// is joined.
+fn fork_into_group(launch: &mut Launch, fds: &[OwnedFd]) -> io::Result<Fork> {
+    if let Some(group) = launch.birth_group.take() {
+        let joined_later = std::mem::take(&mut launch.cgroup_fds);
+        let others = joined_later.iter().copied();
+        launch.cgroup_fds = others.filter(|fd| *fd != group.processes_fd).collect();
+        match fork_into(namespaces(launch), Some(fds[group.directory_fd].as_fd())) {
+            Err(_) => launch.cgroup_fds = joined_later,
+            forked => return forked,
+        }
+    }
+    fork_into(namespaces(launch), None)
+}
+
+/// In a user namespace, a container's network and view of control groups may be those outside, which cannot be entered
+/// from here. This process is in them already: whatever a container has for itself was made in the user namespace.
+fn join_those_of_a_user(container: BorrowedFd<'_>) -> io::Result<()> {
+    let own = ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    rustix::thread::move_into_thread_name_spaces(container, own)?;
+    for kind in [
+        ThreadNameSpaceType::NETWORK,
+        ThreadNameSpaceType::CONTROL_GROUP,
+    ] {
+        match rustix::thread::move_into_thread_name_spaces(container, kind) {
+            Ok(()) | Err(rustix::io::Errno::PERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Forks into the namespaces of a running container, but for its mounts: from there this process could not be counted.
@@ -72,8 +115,46 @@ fn fork_beside(container: BorrowedFd<'_>) -> io::Result<Fork> {
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::CONTROL_GROUP;
-    rustix::thread::move_into_thread_name_spaces(container, kinds)?;
-    fork_into(Namespaces::default())
+    match rustix::thread::move_into_thread_name_spaces(container, kinds) {
+        Err(rustix::io::Errno::PERM) if Identity::of_this_process().is_mapped() => {
+            join_those_of_a_user(container)?;
+        }
+        answer => answer?,
+    }
+    fork_into(Namespaces::default(), None)
+}
+
+/// Forks into the process namespace in which another runtime made a container. Its mounts are the child's to join: from
+/// there this process could not be counted.
+fn fork_within(place: BorrowedFd<'_>) -> io::Result<Fork> {
+    rustix::thread::move_into_thread_name_spaces(place, ThreadNameSpaceType::PROCESS_ID)?;
+    fork_into(Namespaces::default(), None)
+}
+
+/// Has another runtime do it all.
+fn have_run(
+    launch: &Launch,
+    runtime: &OtherLaunch,
+    fds: &[OwnedFd],
+    engine: &UnixStream,
+    status: BorrowedFd<'_>,
+) -> Report {
+    if let Err(error) = child::die_with_helper(status) {
+        return Report::Failed(SetupFailure::machine("bind to the helper's life", error));
+    }
+    match launch.joins_fd {
+        None => other::run_first(launch, runtime, fds, engine),
+        Some(index) => other::run_further(launch, runtime, fds, index, engine),
+    }
+}
+
+/// What a helper does for its child.
+#[derive(Debug, Clone, Copy)]
+struct Duty {
+    /// It says when the program runs.
+    announces: bool,
+    /// It kills the child when the engine says so.
+    kills: bool,
 }
 
 /// What the container gets at its birth; what it has to enter first is its own to leave.
@@ -104,10 +185,10 @@ fn watch(
     socket: &UnixStream,
     container: &OwnedFd,
     status: OwnedFd,
-    announces: bool,
+    duty: Duty,
 ) -> io::Result<Report> {
-    let mut engine_listens = true;
-    let mut is_starting = announces;
+    let mut engine_listens = duty.kills;
+    let mut is_starting = duty.announces;
     loop {
         let ended = PollFd::new(container, PollFlags::IN);
         let engine = PollFd::new(socket, PollFlags::IN);
@@ -139,8 +220,8 @@ fn watch(
         }
     }
     let ended = rustix::process::waitid(WaitId::PidFd(container.as_fd()), WaitIdOptions::EXITED)?;
-    if let Some(failure) = read_value(File::from(status))? {
-        return Ok(Report::Failed(failure));
+    if let Some(report) = read_value(File::from(status))? {
+        return Ok(report);
     }
     let ended = ended.ok_or(io::ErrorKind::NotFound)?;
     match (ended.exit_status(), ended.terminating_signal()) {

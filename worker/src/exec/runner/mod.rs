@@ -6,6 +6,7 @@ mod devices;
 mod filesystem;
 mod helper;
 mod mounts;
+mod other;
 mod privileges;
 mod streams;
 mod target;

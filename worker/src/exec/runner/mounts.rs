@@ -5,8 +5,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
 use super::device_guard::DeviceGuard;
-use super::devices;
-use super::filesystem::{attributes_of, new_filesystem};
+use super::filesystem::{attributes_of, in_its_place, new_filesystem};
 use super::target::{Want, find_or_make_target, own_directory};
 use crate::confine::{Kind, Last, Node, Root};
 use crate::exec::config::{ConfigMount, Device};
@@ -15,6 +14,16 @@ use crate::mount::{DetachedMount, TmpfsOptions};
 use crate::sys::{MountAttributes, take_whole_mount_namespace};
 
 type Step<T> = Result<T, SetupFailure>;
+
+/// What the container's own file systems are made with.
+struct View<'a> {
+    devices: &'a [Device],
+    guard: &'a DeviceGuard,
+    /// A directory with nothing in it.
+    empty: &'a DetachedMount,
+    /// Whether the processes outside may be shown.
+    shares_processes: bool,
+}
 
 /// Builds the container's view of files in this process's own mount namespace and makes its root `/`.
 pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
@@ -37,6 +46,12 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
     let root = root_mount
         .root()
         .map_err(|error| SetupFailure::machine("open /", error))?;
+    let view = View {
+        devices: &config.linux.devices,
+        guard: &guard,
+        empty: &empty,
+        shares_processes: launch.shares_processes,
+    };
     let mut sources = launch.sources.iter();
     for mount in &config.mounts {
         if mount.kind == "bind" {
@@ -45,7 +60,7 @@ pub(super) fn set_up(launch: &Launch, fds: &[OwnedFd]) -> Step<()> {
                 .ok_or_else(|| SetupFailure::machine(step_of(mount), "no source was sent"))?;
             bind(&root, mount, *source, fds, &guard)?;
         } else {
-            mount_filesystem(&root, mount, &config.linux.devices, &guard)?;
+            mount_filesystem(&root, mount, &view)?;
         }
     }
     mask(&root, &empty, &config.linux.masked_paths)?;
@@ -107,24 +122,26 @@ fn bind(
     detached.attach(&target).map_err(|error| fail(&error))
 }
 
-fn mount_filesystem(
-    root: &Root,
-    mount: &ConfigMount,
-    devices: &[Device],
-    guard: &DeviceGuard,
-) -> Step<()> {
+fn mount_filesystem(root: &Root, mount: &ConfigMount, view: &View<'_>) -> Step<()> {
     let fail = |error: &dyn std::fmt::Display| SetupFailure::machine(step_of(mount), error);
     let target = own_directory(root, &mount.destination)
         .map_err(|error| SetupFailure::request(step_of(mount), error))?;
-    let detached = new_filesystem(mount).map_err(|error| fail(&error))?;
     let is_dev = mount.destination == Path::new("/dev");
+    let (detached, is_outer) = match new_filesystem(mount) {
+        Ok(new) => (new, false),
+        Err(error) => (in_its_place(mount, error, view.shares_processes)?, true),
+    };
     if is_dev {
-        devices::fill(&detached, devices).map_err(|error| fail(&error))?;
-        guard.close(&detached)?;
+        view.guard.fill(&detached, view.devices)?;
+        view.guard.close(&detached)?;
     }
     detached.attach(&target).map_err(|error| fail(&error))?;
     if is_dev {
-        guard.uncover(&detached)?;
+        view.guard.uncover(&detached)?;
+    }
+    if is_outer {
+        // A root of a user namespace may own groups of the machine (CVE-2023-25809); others show what runs on it.
+        mask(root, view.empty, &[PathBuf::from("/sys/fs/cgroup")])?;
     }
     Ok(())
 }
@@ -160,14 +177,11 @@ fn make_read_only(root: &Root, path: &Path) -> Step<()> {
     let Some(target) = existing(root, path)? else {
         return Ok(());
     };
-    let cover = DetachedMount::bind(&target).map_err(|error| fail(&error))?;
     let attributes = MountAttributes::READ_ONLY
         .with(MountAttributes::NO_SUID)
         .with(MountAttributes::NO_DEV)
         .with(MountAttributes::NO_EXEC);
-    cover
-        .set_attributes(attributes)
-        .map_err(|error| fail(&error))?;
+    let cover = DetachedMount::bind_tree(&target, attributes).map_err(|error| fail(&error))?;
     cover.attach(&target).map_err(|error| fail(&error))
 }
 

@@ -5,6 +5,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::exec::config::{Process, ResourceLimit};
 use crate::exec::protocol::SetupFailure;
+use crate::userns::Identity;
 
 /// Capabilities by number (linux/capability.h).
 const NAMES: [&str; 41] = [
@@ -89,7 +90,18 @@ pub(super) fn drop_to(process: &Process) -> Result<(), SetupFailure> {
     if !ambient.is_empty() {
         rustix::thread::set_keep_capabilities(true).map_err(fail("keep the capabilities"))?;
     }
-    rustix::thread::set_thread_groups(&groups).map_err(fail("set the supplementary groups"))?;
+    let identity = Identity::of_this_process();
+    if !identity.has_user(user.uid) || !identity.has_group(user.gid) {
+        let words = format!(
+            "this user namespace has no user {} or group {}; a range in /etc/subuid and /etc/subgid gives the user more",
+            user.uid, user.gid
+        );
+        return Err(SetupFailure::request("set the user", words));
+    }
+    // Where groups cannot be set at all, those of who runs the engine stay.
+    if identity.may_set_groups() {
+        rustix::thread::set_thread_groups(&groups).map_err(fail("set the supplementary groups"))?;
+    }
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(fail("set the group"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(fail("set the user"))?;
     let (effective, permitted) = match user.uid {

@@ -28,7 +28,7 @@ const FAIL: u32 = 0x0005_0000;
 const EPERM: u32 = 1;
 
 /// Every `CLONE_NEW*` flag that fits into `clone`'s flags: ns, cgroup, uts, ipc, user, pid and net.
-const CLONE_NAMESPACES: u32 = 0x7e02_0000;
+pub(super) const CLONE_NAMESPACES: u32 = 0x7e02_0000;
 const AF_ALG: u32 = 38;
 const AF_VSOCK: u32 = 40;
 

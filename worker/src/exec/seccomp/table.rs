@@ -33,6 +33,15 @@ impl Architecture {
         }
     }
 
+    /// As `linux.seccomp.architectures` names it.
+    pub(super) fn profile_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "SCMP_ARCH_X86_64",
+            Self::I386 => "SCMP_ARCH_X86",
+            Self::Aarch64 => "SCMP_ARCH_AARCH64",
+        }
+    }
+
     fn column(self) -> usize {
         match self {
             Self::X86_64 => 1,
@@ -56,8 +65,19 @@ pub(super) enum Verdict {
     CloneWithoutNamespaces,
 }
 
-const EPERM: u16 = 1;
+pub(super) const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
+
+/// Calls that are allowed whatever their arguments, on any of these architectures.
+pub(super) fn names(architectures: &[Architecture]) -> Vec<&'static str> {
+    let lines = ALLOWED.lines().filter(|line| !line.starts_with('#'));
+    let fields = lines.map(|line| line.split(' ').collect::<Vec<_>>());
+    let known = fields.filter(|fields| {
+        let mut columns = architectures.iter().map(|it| it.column());
+        columns.any(|column| fields.get(column).is_some_and(|field| *field != "_"))
+    });
+    known.filter_map(|fields| fields.first().copied()).collect()
+}
 
 /// What happens to which number, as ranges: each begins at its number and ends where the next begins.
 pub(super) fn ranges(architecture: Architecture) -> Vec<(u32, Verdict)> {

@@ -31,6 +31,10 @@ impl<'a> Headers<'a> {
             if header.is_empty() {
                 return Err("a block of zeroes is followed by a header");
             }
+            // Before ustar there was none, and some programs read it all the same.
+            if !block[257..].starts_with(b"ustar") && block[345..500] != [0; 155] {
+                return Err("a header that is not ustar has a prefix");
+            }
             let size = header
                 .entry_size()
                 .map_err(|_| "a header's size is malformed")?;

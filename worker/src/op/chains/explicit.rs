@@ -6,6 +6,7 @@ use crate::clock::now_ns;
 use crate::confine::{Last, Metadata, Node, Root, Visit};
 use crate::fileop::Stop;
 use crate::meta::{LayerForm, LayerId, LayerInfo};
+use crate::mount::opaque_mark;
 use crate::snapshot::{Snapshots, View};
 
 /// A layer that means the same as `layer` on top of the chain `below`, and on top of any other state deletes no more
@@ -137,9 +138,8 @@ impl Spelling<'_> {
 }
 
 fn is_opaque(directory: &Node) -> Result<bool, ChainError> {
-    let marks = ["trusted.overlay.opaque", "user.overlay.opaque"];
     let xattrs = directory.xattrs()?;
     Ok(xattrs
         .iter()
-        .any(|(name, value)| marks.iter().any(|mark| name == mark) && value == b"y"))
+        .any(|(name, value)| name == opaque_mark() && value == b"y"))
 }

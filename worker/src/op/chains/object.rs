@@ -38,7 +38,7 @@ pub(super) fn copy(
     match metadata.kind {
         Kind::File => {
             let to = target.create_file(path, 0o600)?;
-            copy_content(&node.open_read()?, &to).map_err(LayerError::from)?;
+            copy_content(&node.open_read()?, &to, None).map_err(LayerError::from)?;
         }
         Kind::Symlink => target.symlink(&node.read_link()?, path)?,
         kind => target.mknod(path, kind, 0o600, metadata.special_device)?,

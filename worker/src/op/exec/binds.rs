@@ -14,7 +14,7 @@ use crate::cgroup::StepCgroup;
 use crate::confine::{ConfineError, Last, Owner, Root};
 use crate::exec::{ContainerMount, Source};
 use crate::mount::{DetachedMount, TmpfsOptions};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Snapshots, View};
 
 /// Mounts of a container in the making, and what must outlive its run.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(super) struct Binds {
     pub(super) outputs: Outputs,
     /// To be served while the container runs.
     pub(super) sockets: Vec<SshSocket>,
+    /// Kept while the container runs.
+    pub(super) views: Vec<View>,
 }
 
 impl Binds {
@@ -76,7 +78,10 @@ impl Binds {
                 self.outputs
                     .add(output, request.index, OutputSource::Input(input.clone()));
             }
-            return self.part_of(snapshots.view(input)?.mount()?, &request.selector);
+            let view = snapshots.view(input)?;
+            let mount = view.mount()?;
+            self.views.push(view);
+            return self.part_of(mount, &request.selector);
         }
         let input = request.input.clone().unwrap_or_else(ResultId::scratch);
         let writer = snapshots.writer(&input)?;

@@ -37,7 +37,6 @@ impl ExecOps {
             request,
             looks: Mutex::default(),
             state: tokio::sync::Mutex::new(State::Over),
-            users: Arc::default(),
             released: watch::Sender::default(),
         };
         // Nobody knows yet what will run; the mounts can be looked into already, and what is wrong with them is said now.
@@ -67,8 +66,6 @@ struct Held {
     /// The directories that its mounts show, in their order.
     looks: Mutex<Vec<Option<Arc<Root>>>>,
     state: tokio::sync::Mutex<State>,
-    /// Read by each program that has not ended.
-    users: Arc<tokio::sync::RwLock<()>>,
     released: watch::Sender<bool>,
 }
 
@@ -135,13 +132,22 @@ impl Held {
         (request, exec)
     }
 
+    /// Completes when the container is released.
+    async fn is_released(&self) {
+        let mut released = self.released.subscribe();
+        // The other end is ours: it is there as long as this is asked.
+        let _released = released.wait_for(|released| *released).await;
+    }
+
     async fn sandbox(&self, process: &ProcessRequest) -> Result<Sandbox, Stop> {
         let (request, op) = self.step(process);
         let exec = ExecRequest::new(&request, &op)?;
         let parts = &self.ops.parts;
         let sessions = parts.sessions.as_ref();
-        let gathered =
-            Gathered::wait(&exec, &parts.cache_mounts, sessions, &request.sessions).await?;
+        let gathered = tokio::select! {
+            gathered = Gathered::wait(&exec, &parts.cache_mounts, sessions, &request.sessions) => gathered?,
+            () = self.is_released() => return Err(Stop::Cancelled),
+        };
         let machine = Arc::clone(parts);
         blocking(move || Sandbox::new(&exec, &machine, gathered)).await
     }
@@ -199,10 +205,7 @@ impl Held {
             root,
             after,
         };
-        Ok((
-            running,
-            self.process(program, ssh::serve(sockets).boxed()).await,
-        ))
+        Ok((running, self.process(program, ssh::serve(sockets).boxed())))
     }
 
     /// Starts a program beside the first one.
@@ -218,8 +221,11 @@ impl Held {
         }
         let (step, op) = self.step(request);
         let exec = ExecRequest::new(&step, &op)?;
-        let secrets =
-            Secrets::load(&exec, self.ops.parts.sessions.as_ref(), &step.sessions).await?;
+        let sessions = self.ops.parts.sessions.as_ref();
+        let secrets = tokio::select! {
+            secrets = Secrets::load(&exec, sessions, &step.sessions) => secrets?,
+            () = self.is_released() => return Err(Stop::Cancelled),
+        };
         let mut config = running.config.clone();
         let root = running.root.try_clone()?;
         let process = blocking(move || {
@@ -240,21 +246,15 @@ impl Held {
             .control
             .join(&self.ops.parts.program, joining, reads(request.input))
             .await?;
-        Ok(self.process(program, std::future::pending().boxed()).await)
+        Ok(self.process(program, std::future::pending().boxed()))
     }
 
-    async fn process(
+    fn process(
         &self,
         program: Program,
         beside: futures::future::BoxFuture<'static, ()>,
     ) -> Arc<dyn HeldProcess> {
-        let user = Arc::clone(&self.users).read_owned().await;
-        Arc::new(Process::new(
-            program,
-            beside,
-            user,
-            self.released.subscribe(),
-        ))
+        Arc::new(Process::new(program, beside, self.released.subscribe()))
     }
 
     async fn look<T: Send + 'static>(
@@ -328,15 +328,15 @@ impl HeldContainer for Held {
         self.released.send_replace(true);
         let state = std::mem::replace(&mut *self.state.lock().await, State::Over);
         self.looks.lock().clear();
-        // Whether a program has not ended.
-        let ran = self.users.try_write().is_err();
-        let after = match state {
-            State::Fresh(after) => *after,
+        let (after, ran) = match state {
+            State::Fresh(after) => (*after, false),
             State::Running(running) => {
-                running.control.kill();
-                // All programs have ended when this is had.
-                drop(self.users.write().await);
-                running.after
+                let Running { control, after, .. } = *running;
+                // Asked of the kernel: whoever follows the programs may have stopped to, or wait for us.
+                let ran = control.is_running();
+                control.kill();
+                control.wait_until_gone().await;
+                (after, ran)
             }
             State::Over => return Ok(()),
         };

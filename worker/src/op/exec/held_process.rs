@@ -6,7 +6,7 @@ use cooper_core::model::{Failure, FailureKind, LogStream};
 use cooper_core::ports::{HeldProcess, ProcessOutput};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedRwLockReadGuard, watch};
+use tokio::sync::watch;
 
 use super::stop::Stop;
 use crate::exec::{Control, End, ExitStatus, Input, OutputStream, Program};
@@ -27,15 +27,12 @@ struct Followed {
     end: End,
     /// What has to be polled while the program runs; never ends.
     beside: BoxFuture<'static, ()>,
-    /// Keeps the container.
-    _user: OwnedRwLockReadGuard<()>,
 }
 
 impl Process {
     pub(super) fn new(
         program: Program,
         beside: BoxFuture<'static, ()>,
-        user: OwnedRwLockReadGuard<()>,
         released: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -46,7 +43,6 @@ impl Process {
                 stderr: program.stderr,
                 end: program.end,
                 beside,
-                _user: user,
             })),
             released,
         }
@@ -110,7 +106,10 @@ impl HeldProcess for Process {
                 return Err(Failure::new(FailureKind::Internal, "what serves the program has ended"));
             }
         };
-        drop(self.input.lock().await.take());
+        // Whoever writes at the moment finds out for itself: others may hold the other end, and read nothing.
+        if let Ok(mut input) = self.input.try_lock() {
+            drop(input.take());
+        }
         if *self.released.borrow() {
             // In the words of Go, which clients look for.
             return Err(Failure::new(FailureKind::Cancelled, "context canceled"));
@@ -161,14 +160,21 @@ impl HeldProcess for Process {
     }
 }
 
+/// Most bytes of a stream that are handed on after the program's end: what the largest pipe of an ordinary kernel holds
+/// (pipe(7)). Others may hold the stream open, and write to it without an end.
+const LEFT: usize = 1 << 20;
+
 /// Hands on what a program writes. Others may hold the stream open after its end: then what there is is handed on, and
 /// nothing is waited for.
 async fn pump(mut from: OutputStream, mut to: Sink<'_>, mut ended: watch::Receiver<bool>) {
     let mut buffer = BytesMut::new();
     let mut is_ended = false;
-    loop {
+    let mut left = LEFT;
+    while left > 0 {
         let read = if is_ended {
-            from.read_now(&mut buffer)
+            let read = from.read_now(&mut buffer);
+            left = left.saturating_sub(*read.as_ref().unwrap_or(&0));
+            read
         } else {
             tokio::select! {
                 biased;

@@ -41,6 +41,8 @@ pub struct ExecParts {
     pub networks: Networks,
     /// What devices they may be given.
     pub devices: Devices,
+    /// Whether they may see the processes outside, where the kernel refuses them a `/proc` of their own.
+    pub shares_processes: bool,
 }
 
 impl ExecOps {

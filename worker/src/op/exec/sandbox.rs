@@ -21,7 +21,7 @@ use crate::exec::{
 use crate::meta::LayerId;
 use crate::mount::{CacheLease, MountStubs};
 use crate::network::{DnsSettings, NetworkLease, Networks};
-use crate::snapshot::{Snapshots, Writer};
+use crate::snapshot::{Snapshots, View, Writer};
 
 const HOSTS: &str = "/etc/hosts";
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -44,6 +44,8 @@ pub(super) struct AfterRun {
     root_read_only: bool,
     stubs: Option<MountStubs>,
     outputs: Outputs,
+    /// What is mounted read-only.
+    _views: Vec<View>,
     /// Keeps others from the cache mounts until it is dropped.
     _leases: BTreeMap<String, CacheLease>,
     /// Keeps others from the step's network until it is dropped.
@@ -103,6 +105,7 @@ impl Sandbox {
             stages,
             outputs,
             sockets,
+            views,
         } = binds;
         let container = Container {
             config: template.config(),
@@ -120,6 +123,7 @@ impl Sandbox {
                 insecure: is_insecure,
                 host_network: network == Network::Host,
                 devices: !request.devices.is_empty(),
+                outer_processes: machine.shares_processes,
             },
         };
         let after = AfterRun {
@@ -129,6 +133,7 @@ impl Sandbox {
             root_read_only: request.root.read_only,
             stubs: Some(stubs),
             outputs,
+            _views: views,
             _leases: gathered.leases,
             _network: lease,
         };

@@ -72,6 +72,9 @@ impl From<MountError> for Stop {
 impl From<ConfineError> for Stop {
     fn from(error: ConfineError) -> Self {
         use std::io::ErrorKind::{NotADirectory, NotFound};
+        if let ConfineError::NoSuchOwner { .. } = error {
+            return Self::invalid(error.to_string());
+        }
         match error.io_kind() {
             Some(NotFound) => Self::failed(FailureKind::NotFound, error.to_string()),
             Some(NotADirectory) | None => Self::invalid(error.to_string()),
@@ -96,7 +99,7 @@ impl From<CgroupError> for Stop {
             {
                 Self::invalid(error.to_string())
             }
-            CgroupError::NoController { .. } => {
+            CgroupError::NoController { .. } | CgroupError::NotOurs => {
                 Self::failed(FailureKind::Unsupported, error.to_string())
             }
             CgroupError::Limit { .. } | CgroupError::Group(_) | CgroupError::Machine(_) => {

@@ -10,9 +10,9 @@ pub(super) enum Transport {
 
 /// Where a repository is.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Address {
+pub(in crate::source) struct Address {
     /// What git is given: no password in it.
-    pub(super) remote: String,
+    pub(in crate::source) remote: String,
     pub(super) transport: Transport,
     /// Host and port.
     pub(super) host: String,

@@ -5,10 +5,11 @@ use cooper_core::model::{Failure, FailureKind};
 use super::command::GitError;
 use super::reference::is_object_id;
 use super::resolve::{Resolved, failed_to_fetch};
+use super::signed::object_id;
 use super::store::Repository;
 use super::wanted::GitWanted;
 
-/// Brings the object that a source is into a repository, with as little of its history as the server can be asked for.
+/// Brings the object that a source is from `remote` into a repository, with as little of its history as the server can be asked for.
 ///
 /// # Errors
 /// With git's words when the server does not give it.
@@ -16,6 +17,7 @@ pub(super) async fn fetch(
     repository: &Repository,
     wanted: &GitWanted,
     resolved: &Resolved,
+    remote: &str,
 ) -> Result<(), Failure> {
     let git = &repository.git;
     let object = resolved.object.as_str();
@@ -24,7 +26,6 @@ pub(super) async fn fetch(
     }
     // A git that was killed leaves it, and we are alone here.
     let _ = std::fs::remove_file(repository.folder.join("shallow.lock"));
-    let remote = wanted.address.remote.as_str();
     let shallow = ["fetch", "--depth=1", "--no-tags", "--force", "--", remote];
     let by_name = !wanted.by_commit && !is_object_id(&resolved.full_name);
     let wish = match by_name {
@@ -116,11 +117,22 @@ pub(super) async fn objects(repository: &Repository, object: &str) -> Result<Obj
             ));
         }
     };
-    let id = tag.as_ref().map_or(object, |(_, commit)| commit);
+    let id = tag.as_ref().map_or(object, |(_, commit)| commit.as_str());
     let commit = git
         .run(&["cat-file", "commit", id])
         .await
         .map_err(failing)?;
+    // Git keeps objects by what they are, and this is looked at all the same: signatures are about these bytes.
+    let is_sha256 = object.len() == 64;
+    let tag_is = tag
+        .as_ref()
+        .is_none_or(|(bytes, _)| object_id("tag", bytes, is_sha256) == object);
+    if !tag_is || object_id("commit", &commit, is_sha256) != id {
+        return Err(Failure::new(
+            FailureKind::Infrastructure,
+            format!("git says of {object} what it is not"),
+        ));
+    }
     Ok(Objects { commit, tag })
 }
 

@@ -7,12 +7,14 @@
 
 mod address;
 mod authorization;
+mod bundle;
 mod checkout;
 mod command;
 mod fetch;
 mod lines;
 mod reference;
 mod resolve;
+mod signed;
 mod source;
 mod store;
 mod wanted;
@@ -20,4 +22,6 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use source::git_material;
 pub use source::{GitSettings, GitSource};
+pub(super) use wanted::GitWanted;

@@ -3,23 +3,29 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cooper_core::model::{Failure, FailureKind, JobId, Pin, ResultId, SessionId};
+use cooper_core::model::{Failure, FailureKind, JobId, Material, Pin, ResultId, SessionId};
 use cooper_core::ports::{
     Events, GitMeta, OpRequest, Sessions, SourceKey, SourceKeyRequest, SourceQuery,
 };
 use cooper_proto::pb;
 
 use super::authorization::{agent, http_header};
+use super::bundle::Staging;
 use super::checkout::checkout;
 use super::command::Git;
 use super::fetch::{Objects, fetch, objects};
 use super::resolve::{Advertised, Resolved, ask};
 use super::store::{Repository, Scratch, Store, broken};
 use super::wanted::GitWanted;
+use crate::clock::now_ns;
+use crate::gc::FolderRoom;
 use crate::images::meta_failure;
+use crate::limits::Limits;
 use crate::op::exec::{SshSocket, serve_ssh};
 use crate::snapshot::Snapshots;
+use crate::source::Blobs;
 use crate::source::builds::Builds;
+use crate::source::request::{Asker, source_of};
 use crate::state::StateDir;
 
 /// Collection of the results of checkouts: key a cache key, value a result's id.
@@ -61,6 +67,8 @@ impl GitSettings {
 #[derive(Clone)]
 pub struct GitSource {
     snapshots: Snapshots,
+    limits: Limits,
+    blobs: Blobs,
     sessions: Arc<dyn Sessions>,
     settings: GitSettings,
     store: Store,
@@ -93,30 +101,29 @@ impl Line {
     }
 }
 
-/// In whose name a repository is asked.
-#[derive(Clone, Copy)]
-struct Asker<'a> {
-    build: Option<&'a JobId>,
-    sessions: &'a [SessionId],
-    events: &'a Events,
-}
-
 impl GitSource {
-    /// Repositories, fetched from this machine.
-    #[must_use]
-    pub fn new(
-        state: &StateDir,
-        snapshots: &Snapshots,
+    /// Repositories, fetched from this machine; their bundles from who has those.
+    pub(crate) fn new(
+        (state, snapshots, limits): (&StateDir, &Snapshots, &Limits),
+        blobs: Blobs,
         sessions: Arc<dyn Sessions>,
         settings: GitSettings,
     ) -> Self {
         Self {
             snapshots: snapshots.clone(),
+            limits: limits.clone(),
+            blobs,
             sessions,
             settings,
-            store: Store::new(state.repositories()),
+            store: Store::new(state.repositories(), snapshots.meta()),
             builds: Builds::default(),
         }
+    }
+
+    /// The repositories that are kept to fetch into, to be let go.
+    #[must_use]
+    pub fn room(&self) -> FolderRoom {
+        self.store.room()
     }
 
     /// The key of a source: of its commit and what is wanted of it.
@@ -129,12 +136,11 @@ impl GitSource {
         events: &Events,
     ) -> Result<SourceKey, Failure> {
         let wanted = GitWanted::of(source_of(&request.op)?)?;
-        let asker = Asker {
-            build: request.build.as_ref(),
-            sessions: &request.sessions,
-            events,
-        };
+        let asker = Asker::of_key(request, events);
         let resolved = self.resolve(&wanted, asker).await?;
+        if wanted.signature.is_some() {
+            self.objects(&wanted, &resolved, asker).await?;
+        }
         Ok(SourceKey {
             key: resolved.key(&wanted),
             pin: pin_of(&resolved),
@@ -152,14 +158,16 @@ impl GitSource {
         events: &Events,
     ) -> Result<Vec<ResultId>, Failure> {
         let wanted = GitWanted::of(source_of(&request.op)?)?;
-        let asker = Asker {
-            build: request.build.as_ref(),
-            sessions: &request.sessions,
-            events,
-        };
+        let asker = Asker::of_run(request, events);
         let resolved = match request.pin.as_ref().and_then(pinned) {
             Some(resolved) => resolved,
-            None => self.resolve(&wanted, asker).await?,
+            None => {
+                let resolved = self.resolve(&wanted, asker).await?;
+                if wanted.signature.is_some() {
+                    self.objects(&wanted, &resolved, asker).await?;
+                }
+                resolved
+            }
         };
         let key = resolved.key(&wanted);
         if let Some(known) = self.known(&key)? {
@@ -168,7 +176,7 @@ impl GitSource {
         let line = self.line(&wanted, asker).await?;
         let result = line
             .during(async |git| {
-                let repository = self.fetched(&git, &wanted, &resolved).await?;
+                let repository = self.fetched(&git, &wanted, &resolved, asker).await?;
                 // Who waited for the same checkout finds it now.
                 match self.known(&key)? {
                     Some(known) => Ok(known),
@@ -199,11 +207,7 @@ impl GitSource {
         events: &Events,
     ) -> Result<GitMeta, Failure> {
         let wanted = GitWanted::of(&query.source)?;
-        let asker = Asker {
-            build: query.build.as_ref(),
-            sessions,
-            events,
-        };
+        let asker = Asker::of_query(query, sessions, events);
         let resolved = self.resolve(&wanted, asker).await?;
         let mut meta = GitMeta {
             checksum: resolved.object.clone(),
@@ -211,16 +215,12 @@ impl GitSource {
             commit_checksum: resolved.commit.clone().unwrap_or_default(),
             ..GitMeta::default()
         };
-        if query.git_objects {
-            let line = self.line(&wanted, asker).await?;
-            let Objects { commit, tag } = line
-                .during(async |git| {
-                    let repository = self.fetched(&git, &wanted, &resolved).await?;
-                    objects(&repository, &resolved.object).await
-                })
-                .await?;
-            meta.commit_object = commit.into();
-            if let Some((bytes, commit)) = tag {
+        if query.git_objects || wanted.signature.is_some() {
+            let Objects { commit, tag } = self.objects(&wanted, &resolved, asker).await?;
+            if query.git_objects {
+                meta.commit_object = commit.into();
+            }
+            if let Some((bytes, commit)) = tag.filter(|_| query.git_objects) {
                 meta.tag_object = bytes.into();
                 meta.commit_checksum = commit;
             }
@@ -261,11 +261,44 @@ impl GitSource {
         git: &Git,
         wanted: &GitWanted,
         resolved: &Resolved,
+        asker: Asker<'_>,
     ) -> Result<Repository, Failure> {
         let opened = self.store.open(git, &wanted.address, resolved.is_sha256());
         let repository = opened.await?;
-        fetch(&repository, wanted, resolved).await?;
+        match &wanted.bundle {
+            Some(place) if !repository.git.has_commit(&resolved.object).await => {
+                let staging = Staging {
+                    snapshots: &self.snapshots,
+                    limits: &self.limits,
+                    blobs: &self.blobs,
+                    sessions: asker.sessions,
+                };
+                let staged = staging.stage(git, place, resolved).await?;
+                fetch(&repository, wanted, resolved, &staged.address).await?;
+            }
+            _ => fetch(&repository, wanted, resolved, &wanted.address.remote).await?,
+        }
         Ok(repository)
+    }
+
+    /// The objects that a source is, with the signature that it must have.
+    async fn objects(
+        &self,
+        wanted: &GitWanted,
+        resolved: &Resolved,
+        asker: Asker<'_>,
+    ) -> Result<Objects, Failure> {
+        let line = self.line(wanted, asker).await?;
+        let found = line
+            .during(async |git| {
+                let repository = self.fetched(&git, wanted, resolved, asker).await?;
+                objects(&repository, &resolved.object).await
+            })
+            .await?;
+        if let Some(signature) = &wanted.signature {
+            signature.check(&found, now_ns() / 1_000_000_000)?;
+        }
+        Ok(found)
     }
 
     /// A checkout that was made before and is still here, pinned once.
@@ -323,16 +356,6 @@ impl GitSource {
     }
 }
 
-fn source_of(op: &pb::Op) -> Result<&pb::SourceOp, Failure> {
-    match &op.op {
-        Some(pb::op::Op::Source(source)) => Ok(source),
-        _ => Err(Failure::new(
-            FailureKind::InvalidInput,
-            "the op is no source",
-        )),
-    }
-}
-
 fn pin_of(resolved: &Resolved) -> Pin {
     let mut pin = Pin::default();
     for (key, value) in [
@@ -346,6 +369,27 @@ fn pin_of(resolved: &Resolved) -> Pin {
         }
     }
     pin
+}
+
+/// What a repository brought into a build.
+pub(crate) fn git_material(op: &pb::Op, pin: &Pin) -> Option<Material> {
+    let wanted = GitWanted::of(source_of(op).ok()?).ok()?;
+    // Where the bundle came from has no place here yet, and what is left out must not look complete.
+    if wanted.bundle.is_some() {
+        return None;
+    }
+    let mut url = wanted.address.shown;
+    if !wanted.reference.is_empty() {
+        url.push('#');
+        url.push_str(&wanted.reference);
+    }
+    let secrets = [wanted.token_secret, wanted.header_secret].into_iter();
+    Some(Material::Git {
+        url,
+        commit: pin.0.get(OBJECT)?.clone(),
+        secrets: secrets.filter(|id| !id.is_empty()).collect(),
+        ssh: Some(wanted.ssh_agent).filter(|id| !id.is_empty()),
+    })
 }
 
 const COMMIT: &str = "commit";

@@ -1,24 +1,28 @@
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cooper_core::model::{Failure, FailureKind};
-use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::address::Address;
 use super::command::Git;
 use crate::confine::Root;
-use crate::meta::LayerId;
+use crate::gc::{FolderKind, FolderLocks, FolderRoom, Ledger};
+use crate::meta::{LayerId, Meta};
 use crate::snapshot::Snapshots;
 
 /// The objects of repositories that were fetched before, one bare repository an address.
 #[derive(Clone)]
 pub(super) struct Store {
     folder: PathBuf,
-    locks: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    locks: FolderLocks,
+    ledger: Ledger,
 }
+
+const REPOSITORIES: FolderKind = FolderKind {
+    record_type: "source.git.checkout",
+    description: "shared git repo",
+};
 
 /// A bare repository that nobody else uses while this lives.
 pub(super) struct Repository {
@@ -29,11 +33,17 @@ pub(super) struct Repository {
 }
 
 impl Store {
-    pub(super) fn new(folder: PathBuf) -> Self {
+    pub(super) fn new(folder: PathBuf, meta: &Meta) -> Self {
         Self {
             folder,
-            locks: Arc::default(),
+            locks: FolderLocks::default(),
+            ledger: Ledger::new(meta, "git-repository-1"),
         }
+    }
+
+    /// The repositories, to be let go.
+    pub(super) fn room(&self) -> FolderRoom {
+        FolderRoom::new(&self.folder, &self.locks, &self.ledger, REPOSITORIES)
     }
 
     /// The repository of an address, made when there is none.
@@ -53,6 +63,9 @@ impl Store {
         };
         let lock = self.locks.lock().entry(name.clone()).or_default().clone();
         let lock = lock.lock_owned().await;
+        // BuildKit's words, by which disk usage shows them.
+        let description = format!("shared git repo for {}", address.shown);
+        self.ledger.note(&name, &description);
         let folder = self.folder.join(name);
         let git = git.in_repository(&folder);
         // HEAD is among the last that git makes; what it began before is made again.

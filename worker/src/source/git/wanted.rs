@@ -1,19 +1,23 @@
-use cooper_core::model::{Failure, FailureKind, redacted};
-use cooper_proto::pb;
+use std::collections::BTreeMap;
+
+use cooper_core::model::{Failure, FailureKind, SessionId, redacted};
+use cooper_proto::{Algorithm, pb};
 
 use super::address::{Address, is_transport};
 use super::reference::{is_object_id, is_reference};
+use super::signed::Signed;
+use crate::source::blob::BlobPlace;
 
 /// What of a repository a source op wants (parity sheet B3, `git://`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GitWanted {
-    pub(super) address: Address,
+pub(in crate::source) struct GitWanted {
+    pub(in crate::source) address: Address,
     /// Branch, tag or commit; the default branch when empty.
-    pub(super) reference: String,
+    pub(in crate::source) reference: String,
     /// The beginning of what the reference must lead to, or empty.
-    pub(super) checksum: String,
+    pub(in crate::source) checksum: String,
     /// Folder, without a slash before it; the whole repository when empty.
-    pub(super) subdir: String,
+    pub(in crate::source) subdir: String,
     pub(super) keep_git_dir: bool,
     pub(super) skip_submodules: bool,
     /// Whether files have the commit's time.
@@ -29,6 +33,10 @@ pub(super) struct GitWanted {
     pub(super) known_hosts: String,
     /// Id of the forwarded agent, or empty.
     pub(super) ssh_agent: String,
+    /// The blob that has the commit in a bundle; nobody else is asked then.
+    pub(super) bundle: Option<BlobPlace>,
+    /// How the commit must be signed.
+    pub(super) signature: Option<Signed>,
 }
 
 impl GitWanted {
@@ -36,7 +44,7 @@ impl GitWanted {
     ///
     /// # Errors
     /// `InvalidInput` for what cannot be read or could be mistaken by git; `Unsupported` for what is not built or known.
-    pub(super) fn of(source: &pb::SourceOp) -> Result<Self, Failure> {
+    pub(in crate::source) fn of(source: &pb::SourceOp) -> Result<Self, Failure> {
         let text = source.identifier.strip_prefix("git://");
         let text = text.ok_or_else(|| invalid("the source is not git://"))?;
         let address = address(text)?;
@@ -58,10 +66,13 @@ impl GitWanted {
             token_secret: String::new(),
             known_hosts: String::new(),
             ssh_agent: String::new(),
+            bundle: None,
+            signature: None,
         };
         for (key, value) in &source.attrs {
             wanted.read(key, value)?;
         }
+        wanted.read_store(&source.attrs);
         wanted.check()?;
         Ok(wanted)
     }
@@ -85,16 +96,14 @@ impl GitWanted {
                     other => return Err(invalid(&format!("invalid git.mtime {other:?}"))),
                 }
             }
-            "git.bundle" => {
-                return Err(Failure::unsupported(
-                    "a repository from a bundle (git.bundle)",
-                ));
-            }
-            other if other.starts_with("git.sig.") => {
-                return Err(Failure::unsupported(format!(
-                    "verifying a commit's signature ({other})"
-                )));
-            }
+            "git.bundle" if value.is_empty() => {}
+            "git.bundle" => self.bundle = Some(BlobPlace::parse(value)?),
+            // Of the bundle; read once it is known that there is one.
+            "oci.session" | "oci.store" => {}
+            "git.sig.pubkey" => value.clone_into(&mut self.signature_mut().keys),
+            "git.sig.rejectexpired" => self.signature_mut().reject_expired = value == "true",
+            "git.sig.requiresignedtag" => self.signature_mut().require_tag = value == "true",
+            "git.sig.ignoresignedtag" => self.signature_mut().ignore_tag = value == "true",
             other => {
                 return Err(Failure::unsupported(format!(
                     "the attribute {other:?} of a git source"
@@ -104,7 +113,40 @@ impl GitWanted {
         Ok(())
     }
 
+    fn signature_mut(&mut self) -> &mut Signed {
+        self.signature.get_or_insert_default()
+    }
+
+    /// Where a client's store has the bundle, if it says.
+    fn read_store(&mut self, attributes: &BTreeMap<String, String>) {
+        let given = |key: &str| attributes.get(key).filter(|it| !it.is_empty()).cloned();
+        if let Some(place) = &mut self.bundle
+            && place.store.is_some()
+        {
+            place.session = given("oci.session").map(SessionId);
+            place.store = given("oci.store").or(place.store.take());
+        }
+    }
+
+    fn check_bundle(&mut self) -> Result<(), Failure> {
+        let Some(place) = &self.bundle else {
+            return Ok(());
+        };
+        if place.digest.algorithm() != Algorithm::Sha256 {
+            return Err(invalid(&format!(
+                "git.bundle {place}: its digest is not of sha256"
+            )));
+        }
+        if self.checksum.is_empty() {
+            return Err(invalid("git.bundle requires git.checksum to be set"));
+        }
+        // What the bundle says its references are does not count: the commit is named.
+        self.by_commit = true;
+        Ok(())
+    }
+
     fn check(&mut self) -> Result<(), Failure> {
+        self.check_bundle()?;
         let Self {
             reference,
             checksum,
@@ -261,6 +303,12 @@ mod tests {
             ("git.mtime", "now"),
             ("git.new", "1"),
             ("git.fetchbycommit", "true"),
+            ("git.bundle", "https://host/a"),
+            ("git.bundle", "oci-layout+blob://a"),
+            (
+                "git.bundle",
+                "oci-layout+blob://a@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+            ),
         ] {
             assert!(read("git://host/a.git", &[(key, value)]).is_err(), "{key}");
         }

@@ -1,16 +1,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use cooper_core::model::{Failure, FailureKind, SessionId, redacted};
 use cooper_core::ports::{ChunkSource, Sessions};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName,
+    HeaderValue, LOCATION,
 };
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::wanted::HttpWanted;
 use crate::distribution::{USER_AGENT, reasons};
+use crate::source::landing::Arriving;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,9 +43,9 @@ pub(super) enum Body {
     Upload(Box<dyn ChunkSource>),
 }
 
-impl Body {
-    /// The next bytes as they arrive, `None` at the end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+#[async_trait]
+impl ChunkSource for Body {
+    async fn receive(&mut self) -> Result<Option<Bytes>, Failure> {
         match self {
             Self::Response(response) => response.chunk().await.map_err(broken),
             Self::Upload(stream) => stream.receive().await,
@@ -56,8 +59,19 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The bytes and what is said of them.
+    pub(super) fn arriving(&mut self) -> Arriving<'_> {
+        let is_gzip = self.is_gzip();
+        let told = self.header(CONTENT_LENGTH).and_then(|it| it.parse().ok());
+        Arriving {
+            total: told.filter(|_| !is_gzip).unwrap_or(0),
+            is_gzip,
+            bytes: &mut self.body,
+        }
+    }
+
     /// Whether the bytes are compressed for the way only.
-    pub(super) fn is_gzip(&self) -> bool {
+    fn is_gzip(&self) -> bool {
         self.header(CONTENT_ENCODING)
             .is_some_and(|it| it.eq_ignore_ascii_case("gzip"))
     }

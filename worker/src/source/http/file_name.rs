@@ -7,7 +7,7 @@ const NAMELESS: &str = "download";
 
 /// The name of a file: the one that the source says, else the server's, else the last part of the URL's path.
 /// Whatever it is made of, it is one name that can stand in a directory (security.md I1).
-pub(super) fn file_name(url: &Url, wanted: &str, disposition: Option<&str>) -> String {
+pub(in crate::source) fn file_name(url: &Url, wanted: &str, disposition: Option<&str>) -> String {
     if !wanted.is_empty() {
         return safe(wanted);
     }
@@ -21,7 +21,7 @@ pub(super) fn file_name(url: &Url, wanted: &str, disposition: Option<&str>) -> S
 }
 
 /// The last part of a path, if it can be a file's name.
-fn safe(path: &str) -> String {
+pub(in crate::source) fn safe(path: &str) -> String {
     let path = path.trim().trim_end_matches('/');
     let name = path.rsplit('/').next().unwrap_or_default();
     let is_name = !matches!(name, "" | "." | "..") && !name.contains(char::is_control);

@@ -8,7 +8,6 @@ mod disposition;
 mod exchange;
 mod file_name;
 mod key;
-mod receive;
 mod seen;
 mod source;
 mod wanted;
@@ -16,5 +15,7 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
-pub(super) use file_name::decoded;
+pub(super) use file_name::{decoded, file_name, safe};
 pub use source::HttpSource;
+pub(crate) use source::http_material;
+pub(super) use wanted::HttpWanted;

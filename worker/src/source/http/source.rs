@@ -3,7 +3,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use cooper_core::model::{Failure, FailureKind, JobId, Pin as Pinned, ResultId, SessionId};
+use cooper_core::model::{
+    Failure, FailureKind, JobId, Material, Pin as Pinned, ResultId, SessionId, redacted,
+};
 use cooper_core::ports::{
     ChecksumAlgorithm, ChecksumRequest, Events, HttpMeta, OpRequest, Sessions, SourceKey,
     SourceKeyRequest, SourceQuery,
@@ -19,15 +21,17 @@ use sha2::{Sha256, Sha384, Sha512};
 use super::exchange::{Answer, Exchange};
 use super::file_name::file_name;
 use super::key::{key, request_id};
-use super::receive::{Form, Received, blocking, kept, receive};
 use super::seen::{Held, Seen, answers, remember};
 use super::wanted::HttpWanted;
 use crate::clock::now_ns;
 use crate::confine::Owner;
 use crate::limits::Limits;
 use crate::meta::Pin;
+use crate::signature::verify_pgp;
 use crate::snapshot::Snapshots;
 use crate::source::builds::Builds;
+use crate::source::landing::{Form, Received, blocking, kept, receive};
+use crate::source::request::{Asker, source_of};
 
 /// The longest `ETag` that is remembered, in bytes.
 const ETAG_BYTES: usize = 1024;
@@ -59,14 +63,6 @@ struct Resolved {
     file: Option<Pin>,
 }
 
-/// In whose name a file is asked for.
-#[derive(Clone, Copy)]
-struct Asker<'a> {
-    build: Option<&'a JobId>,
-    sessions: &'a [SessionId],
-    events: &'a Events,
-}
-
 impl HttpSource {
     /// Files by URL, fetched from this machine.
     ///
@@ -96,11 +92,7 @@ impl HttpSource {
         events: &Events,
     ) -> Result<SourceKey, Failure> {
         let wanted = HttpWanted::of(source_of(&request.op)?)?;
-        let asker = Asker {
-            build: request.build.as_ref(),
-            sessions: &request.sessions,
-            events,
-        };
+        let asker = Asker::of_key(request, events);
         let resolved = self.resolve(&wanted, asker, false).await?;
         let mut pin = Pinned::default();
         pin.0.insert(DIGEST.into(), resolved.digest.to_string());
@@ -125,11 +117,7 @@ impl HttpSource {
         events: &Events,
     ) -> Result<Vec<ResultId>, Failure> {
         let wanted = HttpWanted::of(source_of(&request.op)?)?;
-        let asker = Asker {
-            build: request.build.as_ref(),
-            sessions: &request.sessions,
-            events,
-        };
+        let asker = Asker::of_run(request, events);
         let pin = request.pin.as_ref();
         let pinned = |name: &str| pin.and_then(|pin| pin.0.get(name));
         let expected = pinned(DIGEST).map(|text| text.parse::<Digest>());
@@ -152,6 +140,8 @@ impl HttpSource {
         let asked = self.exchange.ask(Method::GET, &wanted, &[], asker.sessions);
         let mut answer = asked.await?.with_file(&wanted)?;
         let received = self.take(&wanted, &mut answer, expected, events).await?;
+        let name = self.name(&wanted, &answer);
+        self.verify(&wanted, &received.pin, &name).await?;
         Ok(vec![received.pin.again()])
     }
 
@@ -166,11 +156,7 @@ impl HttpSource {
         events: &Events,
     ) -> Result<HttpMeta, Failure> {
         let wanted = HttpWanted::of(&query.source)?;
-        let asker = Asker {
-            build: query.build.as_ref(),
-            sessions,
-            events,
-        };
+        let asker = Asker::of_query(query, sessions, events);
         let resolved = self
             .resolve(&wanted, asker, query.checksum.is_some())
             .await?;
@@ -202,11 +188,8 @@ impl HttpSource {
         asker: Asker<'_>,
         needs_file: bool,
     ) -> Result<Arc<Resolved>, Failure> {
-        if wanted.signature.is_some() {
-            return Err(Failure::unsupported(
-                "verifying a file's OpenPGP signature (http.sig)",
-            ));
-        }
+        // A signature is over the bytes, whatever else is known of them.
+        let needs_file = needs_file || wanted.signature.is_some();
         if let Some(checksum) = &wanted.checksum
             && !needs_file
         {
@@ -224,6 +207,16 @@ impl HttpSource {
             None => Arc::new(self.look(wanted, asker).await?),
         };
         *place = Some(Arc::clone(&resolved));
+        match (&wanted.signature, &resolved.file) {
+            (None, _) => {}
+            (Some(_), Some(file)) => self.verify(wanted, file, &resolved.filename).await?,
+            (Some(_), None) => {
+                return Err(Failure::new(
+                    FailureKind::Internal,
+                    "there is no file to verify the signature of",
+                ));
+            }
+        }
         match &wanted.checksum {
             Some(expected) if *expected != resolved.digest => Err(Failure::new(
                 FailureKind::InvalidInput,
@@ -329,7 +322,8 @@ impl HttpSource {
             expected,
             description: format!("http url {}", wanted.shown()),
         };
-        receive((&self.snapshots, &self.limits), answer, form, events).await
+        let arriving = answer.arriving();
+        receive((&self.snapshots, &self.limits), arriving, form, events).await
     }
 
     fn name(&self, wanted: &HttpWanted, answer: &Answer) -> String {
@@ -342,6 +336,31 @@ impl HttpSource {
         let meta = self.snapshots.meta();
         let pin = meta.pins().hold(result);
         meta.result(result).is_ok().then_some(pin)
+    }
+
+    /// Checks the signature that the file must have, if there is one.
+    async fn verify(&self, wanted: &HttpWanted, file: &Pin, name: &str) -> Result<(), Failure> {
+        let Some(signature) = wanted.signature.clone() else {
+            return Ok(());
+        };
+        let (snapshots, result) = (self.snapshots.clone(), file.result().clone());
+        let (name, shown) = (name.to_owned(), wanted.shown());
+        let now = now_ns() / 1_000_000_000;
+        blocking(move || {
+            let root = snapshots.view(&result).and_then(|view| Ok(view.root()?));
+            let file = root
+                .map_err(kept)?
+                .open_read(Path::new(&name))
+                .map_err(|error| kept(error.into()))?;
+            let (signature, keys) = (signature.signature.as_bytes(), signature.keys.as_bytes());
+            verify_pgp(file, signature, keys, false, now).map_err(|error| {
+                let mut failure = Failure::from(error);
+                let said = &failure.message;
+                failure.message = format!("failed to verify pgp signature of {shown}: {said}");
+                failure
+            })
+        })
+        .await
     }
 
     /// A digest over the file and a suffix.
@@ -392,16 +411,6 @@ fn hashed<D: sha2::Digest>(
     Ok(format!("{name}:{}", hex::encode(hash.finalize())))
 }
 
-fn source_of(op: &pb::Op) -> Result<&pb::SourceOp, Failure> {
-    match &op.op {
-        Some(pb::op::Op::Source(source)) => Ok(source),
-        _ => Err(Failure::new(
-            FailureKind::InvalidInput,
-            "the op is no source",
-        )),
-    }
-}
-
 /// The condition under which the server need not send the file.
 fn condition(known: &[Held]) -> Vec<(HeaderName, HeaderValue)> {
     let etags: Vec<&str> = known.iter().map(|held| held.etag.as_str()).collect();
@@ -427,6 +436,15 @@ fn same<'a>(answer: &Answer, known: &'a [Held]) -> Option<&'a Held> {
 /// An ETag without the sign that it is weak.
 fn strong(etag: &str) -> &str {
     etag.strip_prefix("W/").unwrap_or(etag)
+}
+
+/// What a file by URL brought into a build.
+pub(crate) fn http_material(op: &pb::Op, pin: &Pinned) -> Option<Material> {
+    let source = source_of(op).ok()?;
+    Some(Material::Http {
+        url: redacted(&source.identifier).into_owned(),
+        digest: pin.0.get(DIGEST)?.parse().ok()?,
+    })
 }
 
 fn resolved(held: &Held, pins: &crate::meta::Pins) -> Resolved {

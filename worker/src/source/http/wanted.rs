@@ -12,14 +12,14 @@ const SESSION_HOST: &str = "buildkit-session";
 
 /// A file by URL that a source op wants (parity sheet B3, `http(s)://`).
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct HttpWanted {
+pub(in crate::source) struct HttpWanted {
     /// The URL as it was written.
     pub(super) text: String,
-    pub(super) url: Url,
+    pub(in crate::source) url: Url,
     /// What its bytes must be.
     pub(super) checksum: Option<Digest>,
     /// The name it gets; the server's or the URL's when empty.
-    pub(super) filename: String,
+    pub(in crate::source) filename: String,
     /// Permission bits as they were given, 0 for the default.
     pub(super) perm: i64,
     pub(super) uid: u32,
@@ -45,7 +45,7 @@ impl HttpWanted {
     ///
     /// # Errors
     /// `InvalidInput` for a URL or attribute that cannot be read, `Unsupported` for an attribute that is not known.
-    pub(super) fn of(source: &pb::SourceOp) -> Result<Self, Failure> {
+    pub(in crate::source) fn of(source: &pb::SourceOp) -> Result<Self, Failure> {
         let text = source.identifier.clone();
         let url =
             Url::parse(&text).map_err(|error| invalid(&format!("{}: {error}", redacted(&text))))?;

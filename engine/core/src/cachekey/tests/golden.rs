@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use crate::cachekey::{KeyError, cache_map};
 use crate::graph::Vertex;
-use crate::model::{CacheMap, Edge};
+use crate::model::{CacheMap, Edge, Patience};
 
 const TABLE: &str = include_str!("cache_maps.tsv");
 
@@ -37,6 +37,7 @@ pub(super) fn map_of(op: pb::Op) -> Result<CacheMap, KeyError> {
         export_cache: None,
         progress_group: None,
         resources: None,
+        patience: Patience::default(),
         locations: Vec::new(),
     };
     cache_map(&vertex, &amd64())

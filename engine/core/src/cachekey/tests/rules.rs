@@ -193,3 +193,86 @@ fn source_digest_is_made_of_the_workers_text() {
     assert!(is_of_session("session:context:sha256:00"));
     assert!(!is_of_session("sha256:00"));
 }
+
+// T-C17
+#[test]
+fn whatever_can_change_what_a_run_makes_changes_its_digest() {
+    type Change = fn(&mut pb::ExecOp);
+    let changes: [(&str, Change); 16] = [
+        ("args", |exec| meta(exec).args.push("x".into())),
+        ("args split otherwise", |exec| {
+            meta(exec).args = vec!["ma".into(), "ke".into()]
+        }),
+        ("env", |exec| meta(exec).env.push("A=1".into())),
+        ("cwd", |exec| meta(exec).cwd = "/x".into()),
+        ("user", |exec| meta(exec).user = "1".into()),
+        ("hostname", |exec| meta(exec).hostname = "x".into()),
+        ("extra host", |exec| {
+            meta(exec).extra_hosts[0].host = "x".into()
+        }),
+        ("valid exit codes", |exec| {
+            meta(exec).valid_exit_codes = vec![1]
+        }),
+        ("network", |exec| exec.network = 1),
+        ("security", |exec| exec.security = 1),
+        ("mount", |exec| drop(exec.mounts.pop())),
+        ("destination", |exec| exec.mounts[1].dest = "/x".into()),
+        ("read-only", |exec| exec.mounts[1].readonly = true),
+        ("output", |exec| exec.mounts[1].output = 1),
+        ("kind of mount", |exec| exec.mounts[1].mount_type = 4),
+        ("secret", |exec| {
+            exec.secretenv = vec![pb::SecretEnv {
+                id: "a".into(),
+                name: "A".into(),
+                optional: false,
+            }]
+        }),
+    ];
+    let mut seen = std::collections::BTreeMap::from([(digest(run(|_| {})), "nothing")]);
+    for (name, change) in changes {
+        let same = seen.insert(digest(run(change)), name);
+        assert_eq!(same, None, "{name}");
+    }
+}
+
+fn meta(exec: &mut pb::ExecOp) -> &mut pb::Meta {
+    exec.meta.as_mut().unwrap()
+}
+
+// T-C17
+#[test]
+fn whatever_can_change_what_a_copy_makes_changes_its_digest() {
+    type Change = fn(&mut pb::FileActionCopy);
+    let changes: [(&str, Change); 11] = [
+        ("destination", |copy| copy.dest = "/x".into()),
+        ("owner", |copy| {
+            copy.owner = Some(pb::ChownOpt {
+                user: Some(pb::UserOpt {
+                    user: Some(pb::user_opt::User::ById(7)),
+                }),
+                group: None,
+            })
+        }),
+        ("mode", |copy| copy.mode = 0o600),
+        ("symbolic mode", |copy| copy.mode_str = "u+x".into()),
+        ("links", |copy| copy.follow_symlink = false),
+        ("contents of a directory", |copy| {
+            copy.dir_copy_contents = true
+        }),
+        ("unpacking", |copy| {
+            copy.attempt_unpack_docker_compatibility = true
+        }),
+        ("making the way", |copy| copy.create_dest_path = true),
+        ("wildcards", |copy| copy.allow_wildcard = true),
+        ("exclusions", |copy| {
+            copy.exclude_patterns = vec!["x".into()]
+        }),
+        ("time", |copy| copy.timestamp = 7),
+    ];
+    let plain = digest(copy("/src", |_| {}));
+    let mut seen = std::collections::BTreeMap::from([(plain, "nothing")]);
+    for (name, change) in changes {
+        let same = seen.insert(digest(copy("/src", change)), name);
+        assert_eq!(same, None, "{name}");
+    }
+}

@@ -133,6 +133,7 @@ fn circle_is_refused() {
     assert!(order(&[vec![0]], 10).is_err());
 }
 
+// T-C18
 #[test]
 fn message_over_16_mib_is_refused_before_it_is_decoded() {
     let mut ops = Ops::default();

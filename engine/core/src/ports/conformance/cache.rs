@@ -66,6 +66,7 @@ pub async fn cache_store_suite(store: &dyn CacheStore) {
     results_are_listed_newest_first_and_forgotten(&store).await;
     links_are_kept_without_a_result(&store).await;
     positions_are_not_mixed_up(&store).await;
+    a_key_tells_how_it_is_made(&store).await;
 }
 
 async fn roots_are_found_by_op_and_output(store: &Asked<'_>) {
@@ -219,4 +220,26 @@ async fn positions_are_not_mixed_up(store: &Asked<'_>) {
             .keys
             .is_empty()
     );
+}
+
+async fn a_key_tells_how_it_is_made(store: &Asked<'_>) {
+    let base = query("base of origins", []);
+    let root = store.save(&base, None).await;
+    assert_eq!(expect(store.0.origins(&root).await), [base]);
+    let part = InputKey {
+        key: root,
+        selector: Some(digest("/part")),
+    };
+    let made = query("made", [vec![part.clone()], vec![key("x"), key("y")]]);
+    let saved = store.save(&made, Some("made result")).await;
+    let mut learned = made.clone();
+    learned.inputs[0].push(key("contents of the part"));
+    assert_eq!(store.save(&learned, None).await, saved);
+    let mut origins = expect(store.0.origins(&saved).await);
+    for query in origins.iter_mut().chain([&mut learned]) {
+        query.inputs.iter_mut().for_each(|keys| keys.sort());
+    }
+    assert_eq!(origins, [learned], "all alternatives, by position");
+    let contents = CacheKeyId(digest("contents of the part"));
+    assert_eq!(expect(store.0.origins(&contents).await), []);
 }

@@ -46,6 +46,11 @@ impl MemoryStore {
         self.records().save(query, result)
     }
 
+    /// [`CacheStore::origins`] without waiting.
+    pub fn origins_now(&self, key: &CacheKeyId) -> Vec<KeyQuery> {
+        self.records().origins(key)
+    }
+
     /// [`CacheStore::forget`] without waiting.
     pub fn forget_now(&self, result: &ResultId) {
         for results in self.records().results.values_mut() {
@@ -83,6 +88,23 @@ impl Records {
             self.links.get(&link)
         });
         links.flatten().cloned().collect()
+    }
+
+    fn origins(&self, key: &CacheKeyId) -> Vec<KeyQuery> {
+        let roots = self.roots.iter().filter(|(_, root)| *root == key);
+        let mut made: BTreeMap<(Digest, u32), Vec<Vec<InputKey>>> = roots
+            .map(|(op_and_output, _)| (op_and_output.clone(), Vec::new()))
+            .collect();
+        for ((op, output, position, input), keys) in &self.links {
+            if keys.contains(key) {
+                let inputs = made.entry((op.clone(), *output)).or_default();
+                inputs.resize(inputs.len().max(position + 1), Vec::new());
+                inputs[*position].push(input.clone());
+            }
+        }
+        let made = made.into_iter();
+        made.map(|((op, output), inputs)| KeyQuery { op, output, inputs })
+            .collect()
     }
 
     fn save(&mut self, query: &KeyQuery, result: Option<&ResultId>) -> CacheKeyId {
@@ -130,6 +152,10 @@ impl CacheStore for MemoryStore {
         result: Option<&ResultId>,
     ) -> Result<CacheKeyId, Failure> {
         Ok(self.save_now(query, result))
+    }
+
+    async fn origins(&self, key: &CacheKeyId) -> Result<Vec<KeyQuery>, Failure> {
+        Ok(self.origins_now(key))
     }
 
     async fn forget(&self, result: &ResultId) -> Result<(), Failure> {

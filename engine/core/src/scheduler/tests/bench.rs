@@ -4,7 +4,9 @@ use std::sync::Arc;
 use cooper_proto::{Digest, pb};
 
 use crate::graph::{Graph, Vertex};
-use crate::model::{Edge, Failure, FailureKind, JobId, Pin, RequestId, ResultId, TaskId};
+use crate::model::{
+    Edge, Failure, FailureKind, JobId, LinuxResources, Patience, Pin, RequestId, ResultId, TaskId,
+};
 use crate::ports::conformance::MemoryStore;
 use crate::ports::{OpOutcome, SourceKey};
 use crate::scheduler::{Answer, Instruction, Report, Scheduler, Stimulus, Work, WorkDone};
@@ -18,6 +20,8 @@ pub(super) struct Bench {
     pub(super) running: BTreeMap<String, TaskId>,
     /// Every run that began, in order.
     pub(super) begun: Vec<String>,
+    /// The limits of each run that began, in order.
+    pub(super) limits: Vec<Option<LinuxResources>>,
     /// Every source that was resolved, with the key's number.
     pub(super) resolved: Vec<String>,
     /// Every content that was digested.
@@ -144,6 +148,7 @@ impl Drawing {
             export_cache: None,
             progress_group: None,
             resources: None,
+            patience: Patience::default(),
             locations: Vec::new(),
         };
         change(&mut vertex);
@@ -287,6 +292,7 @@ impl Bench {
         let done = match work {
             Work::Run { vertex, .. } => {
                 self.begun.push(vertex.name.clone());
+                self.limits.push(vertex.resources.clone());
                 let before = self.running.insert(vertex.name.clone(), task);
                 assert!(before.is_none(), "{} runs twice at a time", vertex.name);
                 return;

@@ -1,5 +1,5 @@
 use super::bench::{Bench, Drawing};
-use crate::model::{JobId, ResultId};
+use crate::model::{JobId, LinuxResources, ResultId};
 use crate::scheduler::Report;
 
 #[test]
@@ -19,6 +19,35 @@ fn shared_vertex_runs_once_for_two_jobs() {
             .audiences
             .contains(&vec![JobId("a".into()), JobId("b".into())])
     );
+}
+
+#[test]
+fn a_shared_vertex_has_of_each_limit_the_one_that_leaves_more() {
+    let mut bench = Bench::default();
+    let draw = |memory: Option<i64>| {
+        let mut drawing = Drawing::default();
+        let base = drawing.source("base");
+        let top = drawing.changed_run("make", "", &base, 1, |vertex| {
+            vertex.resources = memory.map(|memory| LinuxResources {
+                memory,
+                ..LinuxResources::default()
+            });
+        });
+        (drawing.graph(), top)
+    };
+    for (job, memory) in [
+        ("a", Some(10)),
+        ("b", Some(30)),
+        ("c", None),
+        ("d", Some(20)),
+    ] {
+        let (graph, top) = draw(memory);
+        bench.want(job, &graph, &top);
+    }
+    bench.succeed_all();
+    assert_eq!(bench.begun, ["base", "make"]);
+    let memory = bench.limits[1].as_ref().map(|limits| limits.memory);
+    assert_eq!(memory, Some(30));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cooper_core::model::{Failure, JobId, OpEvent, Pin, ResultId, SessionId};
+use cooper_core::model::{Failure, FailureKind, JobId, OpEvent, Pin, ResultId, SessionId};
 use cooper_core::ports::{
     Credentials, DirFilter, EventSink, Events, ExportTarget, ExportTargetRequest, GitMeta,
     LocalDir, OpRequest, Session, Sessions, SourceKey, SourceKeyRequest, SourceQuery,
@@ -17,9 +17,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::confine::Root;
+use crate::content::ContentStore;
+use crate::distribution::{Distribution, DistributionConfig};
+use crate::images::ImageStore;
 use crate::limits::Limits;
 use crate::meta::Meta;
 use crate::snapshot::{Durability, Snapshots};
+use crate::source::Blobs;
 use crate::source::git::{GitSettings, GitSource};
 use crate::state::StateDir;
 
@@ -193,9 +197,11 @@ impl Server {
 #[derive(Default)]
 pub(super) struct Client {
     pub(super) secrets: BTreeMap<String, String>,
+    /// Where its OCI layout is.
+    pub(super) layout: Option<PathBuf>,
 }
 
-struct Named(SessionId, BTreeMap<String, String>);
+struct Named(SessionId, BTreeMap<String, String>, Option<PathBuf>);
 
 #[async_trait]
 impl Session for Named {
@@ -219,6 +225,11 @@ impl Session for Named {
         Ok(None)
     }
 
+    async fn oci_layout(&self, store: &str) -> Result<PathBuf, Failure> {
+        let layout = self.2.clone().filter(|_| store == "store");
+        layout.ok_or_else(|| Failure::new(FailureKind::NotFound, format!("no layout {store}")))
+    }
+
     async fn export_target(&self, _: ExportTargetRequest) -> Result<ExportTarget, Failure> {
         Err(Failure::unsupported("exports"))
     }
@@ -227,7 +238,8 @@ impl Session for Named {
 #[async_trait]
 impl Sessions for Client {
     async fn session(&self, id: &SessionId) -> Result<Arc<dyn Session>, Failure> {
-        Ok(Arc::new(Named(id.clone(), self.secrets.clone())))
+        let (secrets, layout) = (self.secrets.clone(), self.layout.clone());
+        Ok(Arc::new(Named(id.clone(), secrets, layout)))
     }
 }
 
@@ -265,13 +277,22 @@ impl Bench {
             program,
             environment: [("PATH", "/usr/bin:/bin".into())].into(),
         };
-        let source = GitSource::new(&state, &snapshots, Arc::new(client), settings);
+        let content = ContentStore::open(state.root(), &limits).unwrap();
+        let images = ImageStore::new(&content, &snapshots, &limits);
+        let distribution = Distribution::new(DistributionConfig::default()).unwrap();
+        let sessions: Arc<dyn Sessions> = Arc::new(client);
+        let blobs = Blobs::new(&images, &distribution, Arc::clone(&sessions));
+        let source = GitSource::new((&state, &snapshots, &limits), blobs, sessions, settings);
         Self {
             folder,
             snapshots,
             log: Arc::default(),
             source,
         }
+    }
+
+    pub(super) fn room(&self) -> crate::gc::FolderRoom {
+        self.source.room()
     }
 
     fn events(&self) -> Events {

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::bench::{Bench, Origin, Server, op, read};
 use crate::confine::Last;
+use crate::gc::Room;
 
 fn names(root: &crate::confine::Root, path: &str) -> Vec<String> {
     let entries = root.read_dir(Path::new(path)).unwrap();
@@ -192,4 +193,31 @@ async fn a_bundle_has_the_commit_under_its_reference() {
     std::fs::write(&path, bytes).unwrap();
     let heads = origin.git(&["bundle", "list-heads", path.to_str().unwrap()]);
     assert_eq!(heads, format!("{commit} refs/heads/master"));
+}
+
+#[tokio::test]
+async fn a_repository_is_counted_and_let_go_and_fetched_again() {
+    let origin = Origin::new("sha256");
+    let (server, bench) = (Server::git(origin.root()).await, Bench::new());
+    let source = op(&format!("git://{}/r", server.address), "#master", &[]);
+    bench.fetch(&source).await;
+    let room = bench.room();
+    let records = room.records().unwrap();
+    assert_eq!(records.len(), 1, "{records:?}");
+    let record = &records[0];
+    assert_eq!(record.record_type, "source.git.checkout");
+    let told = format!("shared git repo for git://{}/r", server.address);
+    assert_eq!(record.description, told);
+    assert!(record.size > 0 && !record.in_use, "{record:?}");
+    let ids = [
+        record.id.clone(),
+        "../state".to_owned(),
+        "absent".to_owned(),
+    ];
+    assert_eq!(room.remove(&ids).unwrap(), std::slice::from_ref(&record.id));
+    assert!(room.records().unwrap().is_empty());
+    origin.commit(&[("file", "two")], "second");
+    let (_, root) = bench.fetch(&source).await;
+    assert_eq!(read(&root, "file").as_deref(), Some("two"));
+    assert_eq!(room.records().unwrap().len(), 1);
 }

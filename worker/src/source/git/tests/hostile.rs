@@ -42,6 +42,7 @@ async fn passwords_reach_the_server_and_nothing_else() {
         });
         let client = Client {
             secrets: secrets.collect(),
+            ..Client::default()
         };
         let bench = Bench::with("git".into(), client);
         let url = format!("http://{name}{}/r/.git", server.address);

@@ -1,5 +1,7 @@
 //! Against servers of our own on the loopback.
 
 mod bench;
+mod bundles;
 mod checkouts;
 mod hostile;
+mod signed;

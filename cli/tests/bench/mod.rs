@@ -1,0 +1,6 @@
+//! What the tests of the programs share.
+
+pub(crate) mod emulator;
+pub(crate) mod place;
+pub(crate) mod registry;
+pub(crate) mod server;

@@ -1,0 +1,6 @@
+//! Against a server of our own on the loopback.
+
+mod bench;
+mod files;
+mod refusals;
+mod signed;
