@@ -21,8 +21,14 @@ pub(super) fn object_digest(
         write_header(&mut hash, node, metadata, origin)?;
         return Ok(finish(hash));
     }
-    let readable = node.readable()?;
-    write_header(&mut hash, &readable, metadata, origin)?;
+    let opened;
+    let readable = if node.file().is_some() {
+        node
+    } else {
+        opened = node.readable()?;
+        &opened
+    };
+    write_header(&mut hash, readable, metadata, origin)?;
     if let Some(file) = readable.file() {
         write_content(&mut hash, file, metadata.size).map_err(|source| ChecksumError::Read {
             path: path.to_owned(),

@@ -178,7 +178,7 @@ impl<'a> Checksums<'a> {
         let digested: Vec<(String, Digest)> = unknown
             .par_iter()
             .with_min_len(FEW)
-            .map(|object| Ok((object.path.clone(), own_digest(root, origin, &object.path)?)))
+            .map(|object| Ok((object.path.clone(), own_digest(root, origin, object)?)))
             .collect::<Result<_, ChecksumError>>()?;
         for (key, digest) in digested {
             self.sums.insert(key, digest);
@@ -198,7 +198,7 @@ impl<'a> Checksums<'a> {
         if let Some(known) = self.sums.get(&key) {
             return Ok(known.clone());
         }
-        let digest = own_digest(self.root, self.origin, &found.path)?;
+        let digest = own_digest(self.root, self.origin, found)?;
         self.sums.insert(key, digest.clone());
         Ok(digest)
     }
@@ -284,9 +284,16 @@ impl Directory {
     }
 }
 
-fn own_digest(root: &Root, origin: Origin, path: &str) -> Result<Digest, ChecksumError> {
-    let node = root.resolve(Path::new(&format!("/{path}")), Last::NoFollow)?;
-    object_digest(path, &node, &node.metadata()?, origin)
+fn own_digest(root: &Root, origin: Origin, found: &Found) -> Result<Digest, ChecksumError> {
+    let path = format!("/{}", found.path);
+    let (node, metadata) = if found.kind == Kind::File {
+        root.open_listed(Path::new(&path))?
+    } else {
+        let node = root.resolve(Path::new(&path), Last::NoFollow)?;
+        let metadata = node.metadata()?;
+        (node, metadata)
+    };
+    object_digest(&found.path, &node, &metadata, origin)
 }
 
 /// The names of a path, the first one last.

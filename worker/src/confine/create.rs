@@ -1,16 +1,15 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::error::ConfineError;
+use super::error::{ConfineError, Refusal};
 use super::metadata::Kind;
 use super::node::Node;
-use super::path::split;
+use super::path::{own_name, split};
 use super::resolve::open_in_root;
 use super::root::Root;
 
@@ -88,6 +87,20 @@ impl Root {
         })
     }
 
+    /// Gives the entry `name` of a directory on the same file system (a link itself, not its target) a further name, in
+    /// this directory itself.
+    ///
+    /// # Errors
+    /// As [`Root::hardlink`], and [`Refusal::NoName`] for a path.
+    pub fn hardlink_listed(&self, directory: &Self, name: &OsStr) -> Result<(), ConfineError> {
+        let path = Path::new(name);
+        let Some(name) = own_name(path) else {
+            return Err(ConfineError::refused("link", path, Refusal::NoName));
+        };
+        rustix::fs::linkat(directory, name, self, name, AtFlags::empty())
+            .map_err(|errno| ConfineError::system("link", path, errno))
+    }
+
     /// Makes a device, pipe or socket, or an empty file.
     ///
     /// # Units
@@ -162,14 +175,5 @@ impl Root {
         }
         let (dir, name) = self.parent(action, path)?;
         act(dir.as_fd(), name).map_err(failed)
-    }
-}
-
-/// The name of an entry of the root itself: nothing has to be found first.
-fn own_name(path: &Path) -> Option<&OsStr> {
-    let mut parts = path.components();
-    match (parts.next(), parts.next()) {
-        (Some(Component::Normal(name)), None) if !name.as_bytes().contains(&0) => Some(name),
-        _ => None,
     }
 }

@@ -26,4 +26,4 @@ pub use metadata::{Kind, Metadata, Owner, Time};
 pub use node::Node;
 pub use resolve::Last;
 pub use root::Root;
-pub use walk::{DirEntry, Visit};
+pub use walk::{DirEntry, Found, Visit};

@@ -34,3 +34,12 @@ pub(super) fn split<'a>(
         name,
     ))
 }
+
+/// The name of an entry of the root itself: nothing has to be found first.
+pub(super) fn own_name(path: &Path) -> Option<&OsStr> {
+    let mut parts = path.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) if !name.as_bytes().contains(&0) => Some(name),
+        _ => None,
+    }
+}

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use super::error::{ConfineError, Refusal};
 use super::metadata::Metadata;
 use super::node::Node;
-use super::path::relative;
+use super::path::{own_name, relative};
 use super::resolve::{Last, open_in_root};
 
 /// A directory that paths cannot leave.
@@ -97,6 +97,47 @@ impl Root {
     /// device does not act (security.md I3).
     pub fn open_read(&self, path: &Path) -> Result<File, ConfineError> {
         self.resolve(path, Last::Follow)?.open_read()
+    }
+
+    /// Opens what a listing of its directory says is a regular file for reading, as a node; a link is not followed.
+    ///
+    /// For states that nobody changes: unlike [`Root::open_read`] this opens before it looks, which takes half the calls.
+    ///
+    /// # Errors
+    /// [`Refusal::NotRegular`] where it is something else after all.
+    pub fn open_listed(&self, path: &Path) -> Result<(Node, Metadata), ConfineError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        self.open_file("read", path, flags)
+    }
+
+    /// Opens a regular file that we made ourselves for writing, as a node, without truncating it; a link is not followed.
+    ///
+    /// # Errors
+    /// [`Refusal::NotRegular`] where it is something else after all.
+    pub fn write_listed(&self, path: &Path) -> Result<Node, ConfineError> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        Ok(self.open_file("write", path, flags)?.0)
+    }
+
+    fn open_file(
+        &self,
+        action: &'static str,
+        path: &Path,
+        flags: OFlags,
+    ) -> Result<(Node, Metadata), ConfineError> {
+        let file = match own_name(path) {
+            Some(name) => {
+                rustix::fs::openat(&self.dir, name, flags | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(|errno| ConfineError::system(action, path, errno))?
+            }
+            None => self.open_at(action, path, flags, ResolveFlags::empty())?,
+        };
+        let node = Node::of_file(File::from(file), path);
+        let metadata = node.metadata()?;
+        if !metadata.is_file() {
+            return Err(ConfineError::refused(action, path, Refusal::NotRegular));
+        }
+        Ok((node, metadata))
     }
 
     /// Reads a whole regular file of at most `cap` bytes.

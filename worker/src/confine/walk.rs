@@ -1,8 +1,10 @@
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
@@ -44,7 +46,7 @@ impl Root {
         let fail = |errno| ConfineError::system("list", path, errno);
         let mut entries = Vec::new();
         for name in sorted_names(dir.as_fd()).map_err(fail)? {
-            match open_entry(&dir, &name) {
+            match open_entry(dir.as_fd(), &name) {
                 Err(Errno::NOENT) => {}
                 fd => {
                     let metadata = Node::new(fd.map_err(fail)?, path).metadata()?;
@@ -71,7 +73,7 @@ impl Root {
                 named.push((name, kind));
                 continue;
             }
-            match open_entry(&dir, &name) {
+            match open_entry(dir.as_fd(), &name) {
                 Err(Errno::NOENT) => {}
                 fd => {
                     let metadata = Node::new(fd.map_err(fail)?, path).metadata()?;
@@ -95,48 +97,149 @@ impl Root {
         path: &Path,
         mut visitor: impl FnMut(&Path, &Node, &Metadata) -> Result<Visit, E>,
     ) -> Result<(), E> {
+        self.walk_listed(path, |found| match found.open() {
+            // It vanished since its directory was read: others may work in a build context.
+            Err(error) if error.is_not_found() => Ok(Visit::Skip),
+            opened => {
+                let (node, metadata) = opened?;
+                visitor(found.path, node, metadata)
+            }
+        })
+    }
+
+    /// As [`Root::walk`], but nothing is opened that the visitor does not ask for.
+    ///
+    /// # Errors
+    /// As [`Root::walk`]'s; an entry that vanished is an error of the visitor's call that opens it.
+    pub fn walk_listed<E: From<ConfineError>>(
+        &self,
+        path: &Path,
+        mut visitor: impl FnMut(&Found<'_>) -> Result<Visit, E>,
+    ) -> Result<(), E> {
         let top = self.resolve(path, Last::Follow)?.open_dir()?;
         let mut levels = vec![Level::read(top, PathBuf::new())?];
         while let Some(level) = levels.last_mut() {
-            let Some(name) = level.names.next() else {
+            let Some((name, kind)) = level.entries.next() else {
                 levels.pop();
                 continue;
             };
             let here = level.path.join(&name);
-            let fd = match open_entry(&level.dir, &name) {
-                // It vanished since its directory was read: others may work in a build context.
-                Err(Errno::NOENT) => continue,
-                fd => fd.map_err(|errno| ConfineError::system("visit", &here, errno))?,
+            let found = Found {
+                directory: &level.dir,
+                name: &name,
+                path: &here,
+                kind,
+                opened: OnceCell::new(),
             };
-            let node = Node::new(fd, &here);
-            let metadata = node.metadata()?;
-            if visitor(&here, &node, &metadata)? == Visit::Enter && metadata.is_dir() {
-                levels.push(Level::read(node.open_dir()?, here)?);
+            if visitor(&found)? == Visit::Skip {
+                continue;
+            }
+            match found.open_dir() {
+                Err(error) if error.is_not_found() => {}
+                opened => {
+                    if let Some(dir) = opened? {
+                        levels.push(Level::read(dir, here)?);
+                    }
+                }
             }
         }
         Ok(())
     }
 }
 
+/// An entry that a walk came to. It is opened when it has to be.
+pub struct Found<'a> {
+    directory: &'a Arc<Root>,
+    name: &'a OsStr,
+    path: &'a Path,
+    /// What the directory says that it is; some file systems do not.
+    kind: Option<Kind>,
+    opened: OnceCell<(Node, Metadata)>,
+}
+
+impl Found<'_> {
+    /// Where it is, relative to where the walk began.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Its name in [`Self::directory`].
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        self.name
+    }
+
+    /// The directory that holds it.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<Root> {
+        self.directory
+    }
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// Where it has to be opened for that, as [`Self::open`].
+    pub fn kind(&self) -> Result<Kind, ConfineError> {
+        match self.kind {
+            Some(kind) => Ok(kind),
+            None => Ok(self.open()?.1.kind),
+        }
+    }
+
+    /// The entry and what `lstat` says of it.
+    ///
+    /// # Errors
+    /// `NotFound` where it vanished since the directory was read.
+    pub fn open(&self) -> Result<&(Node, Metadata), ConfineError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let fd = open_entry(self.directory.as_fd(), self.name)
+            .map_err(|errno| ConfineError::system("visit", self.path, errno))?;
+        let node = Node::new(fd, self.path);
+        let metadata = node.metadata()?;
+        Ok(self.opened.get_or_init(|| (node, metadata)))
+    }
+
+    /// The entry, opened to be listed; none where it is no directory.
+    fn open_dir(&self) -> Result<Option<OwnedFd>, ConfineError> {
+        if self.kind()? != Kind::Directory {
+            return Ok(None);
+        }
+        match self.opened.get() {
+            Some((node, _)) => node.open_dir().map(Some),
+            None => rustix::fs::openat(
+                self.directory,
+                self.name,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map(Some)
+            .map_err(|errno| ConfineError::system("list", self.path, errno)),
+        }
+    }
+}
+
 struct Level {
-    dir: OwnedFd,
+    dir: Arc<Root>,
     path: PathBuf,
-    names: std::vec::IntoIter<OsString>,
+    entries: std::vec::IntoIter<(OsString, Option<Kind>)>,
 }
 
 impl Level {
     fn read(dir: OwnedFd, path: PathBuf) -> Result<Self, ConfineError> {
-        let names = sorted_names(dir.as_fd())
+        let entries = sorted_entries(dir.as_fd())
             .map_err(|errno| ConfineError::system("list", &path, errno))?;
         Ok(Self {
-            dir,
+            dir: Arc::new(Root::from_fd(dir)),
             path,
-            names: names.into_iter(),
+            entries: entries.into_iter(),
         })
     }
 }
 
-fn open_entry(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+fn open_entry(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(
         dir,
         name,

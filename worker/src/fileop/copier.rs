@@ -1,15 +1,25 @@
-use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
 
 use cooper_core::patterns::{ParentMatches, PatternList};
+use parking_lot::Mutex;
+use rayon::prelude::*;
 
 use super::copy::Scene;
 use super::error::FileOpError;
 use super::mode_change::ModeChange;
+use super::object::{ObjectCopier, Place};
 use super::path::is_nothing;
-use crate::confine::{ConfineError, Kind, Last, Metadata, Node, Owner, Root, Time, Visit};
-use crate::fsync::copy_content;
+use crate::confine::{Found, Kind, Last, Metadata, Node, Owner, Root, Time, Visit};
+
+/// Files of one directory that are gathered before they are copied side by side.
+const MANY: usize = 512;
+
+/// Fewer files than these are not worth a second processor.
+const FEW: usize = 16;
 
 /// What a copy changes of what it copies, and what it leaves out.
 #[derive(Debug, Default)]
@@ -28,10 +38,27 @@ pub(super) struct Rules {
 pub(super) struct Copier<'a> {
     scene: Scene<'a>,
     rules: &'a Rules,
+    objects: ObjectCopier<'a>,
     /// Where each file with several names was copied to first.
-    links: HashMap<(u64, u64), PathBuf>,
+    links: Mutex<HashMap<(u64, u64), PathBuf>>,
     /// Directories that are being copied, outermost first.
     open: Vec<Directory>,
+    /// Files of the innermost directory that are still to be copied.
+    files: Option<Files>,
+}
+
+/// Files of one directory.
+struct Files {
+    source: Arc<Root>,
+    names: Vec<OsString>,
+}
+
+/// A further name of a file that was copied to `first`.
+struct FurtherName {
+    node: Node,
+    metadata: Metadata,
+    target: PathBuf,
+    first: PathBuf,
 }
 
 struct Directory {
@@ -43,7 +70,7 @@ struct Directory {
     includes: ParentMatches,
     excludes: ParentMatches,
     /// The target, opened when the first object is copied into it.
-    root: OnceCell<Root>,
+    root: OnceLock<Root>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,32 +85,6 @@ enum DirectoryState {
     Untouched,
 }
 
-/// Why an object was not made.
-enum Unmade {
-    /// Something is in its place.
-    Taken,
-    Failed(FileOpError),
-}
-
-impl From<FileOpError> for Unmade {
-    fn from(error: FileOpError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<ConfineError> for Unmade {
-    fn from(error: ConfineError) -> Self {
-        match is_taken(&error) {
-            true => Self::Taken,
-            false => Self::Failed(error.into()),
-        }
-    }
-}
-
-fn is_taken(error: &ConfineError) -> bool {
-    error.io_kind() == Some(std::io::ErrorKind::AlreadyExists)
-}
-
 struct Decision {
     wanted: bool,
     enter: bool,
@@ -96,8 +97,10 @@ impl<'a> Copier<'a> {
         Self {
             scene,
             rules,
-            links: HashMap::new(),
+            objects: ObjectCopier { scene, rules },
+            links: Mutex::default(),
             open: Vec::new(),
+            files: None,
         }
     }
 
@@ -112,7 +115,7 @@ impl<'a> Copier<'a> {
         if !metadata.is_dir() {
             return self.copy_object(node, metadata, target);
         }
-        self.make_way(target, metadata)?;
+        self.objects.make_way(target, Kind::Directory)?;
         let created = self.make_directory(target)?;
         self.open.push(Directory {
             relative: PathBuf::new(),
@@ -125,12 +128,11 @@ impl<'a> Copier<'a> {
             },
             includes: ParentMatches::default(),
             excludes: ParentMatches::default(),
-            root: OnceCell::new(),
+            root: OnceLock::new(),
         });
         let root = self.scene.source;
-        root.walk(source, |relative, node, metadata| {
-            self.visit(source, target, relative, node, metadata)
-        })?;
+        root.walk_listed(source, |found| self.visit(source, target, found))?;
+        self.copy_files()?;
         while let Some(directory) = self.open.pop() {
             self.close(&directory)?;
         }
@@ -141,32 +143,41 @@ impl<'a> Copier<'a> {
         &mut self,
         source: &Path,
         target: &Path,
-        relative: &Path,
-        node: &Node,
-        metadata: &Metadata,
+        found: &Found<'_>,
     ) -> Result<Visit, FileOpError> {
         self.scene.stop.check()?;
+        let relative = found.path();
         self.leave_for(relative)?;
         let decision = self.decide(relative)?;
-        if !decision.wanted && !metadata.is_dir() {
+        let kind = found.kind()?;
+        if !decision.wanted && kind != Kind::Directory {
             return Ok(Visit::Skip);
         }
         let place = target.join(relative);
         if decision.wanted {
-            if metadata.is_dir() {
-                self.make_way(&place, metadata)?;
+            if kind == Kind::Directory {
+                self.objects.make_way(&place, kind)?;
             }
             self.make_waiting_directories()?;
         }
-        if !metadata.is_dir() {
-            self.copy_object(node, metadata, &place)?;
-            return Ok(Visit::Skip);
+        match kind {
+            Kind::Directory => {}
+            Kind::File => {
+                self.gather(found)?;
+                return Ok(Visit::Skip);
+            }
+            _ => {
+                let (node, metadata) = found.open()?;
+                self.copy_object(node, metadata, &place)?;
+                return Ok(Visit::Skip);
+            }
         }
         let mut state = DirectoryState::Waiting;
         if decision.wanted {
             self.make_directory(&place)?;
             state = DirectoryState::GetsMetadata;
         }
+        self.copy_files()?;
         self.open.push(Directory {
             relative: relative.to_owned(),
             source: source.join(relative),
@@ -174,13 +185,82 @@ impl<'a> Copier<'a> {
             state,
             includes: decision.includes,
             excludes: decision.excludes,
-            root: OnceCell::new(),
+            root: OnceLock::new(),
         });
         Ok(if decision.enter {
             Visit::Enter
         } else {
             Visit::Skip
         })
+    }
+
+    /// Notes a file of the innermost directory, to be copied with others of it.
+    fn gather(&mut self, found: &Found<'_>) -> Result<(), FileOpError> {
+        let files = self.files.get_or_insert_with(|| Files {
+            source: found.directory().clone(),
+            names: Vec::new(),
+        });
+        files.names.push(found.name().to_owned());
+        if files.names.len() >= MANY {
+            self.copy_files()?;
+        }
+        Ok(())
+    }
+
+    /// Copies the files that were gathered. Several at a time, but for those with several names.
+    fn copy_files(&mut self) -> Result<(), FileOpError> {
+        let (Some(Files { source, names }), Some(directory)) =
+            (self.files.take(), self.open.last())
+        else {
+            return Ok(());
+        };
+        let to = self.root_of(directory)?;
+        let copy = |name: &OsString| {
+            let place = Place {
+                target: &directory.target.join(name),
+                directory: to,
+                path: Path::new(name),
+            };
+            self.copy_listed(&source, place)
+        };
+        let copied: Vec<_> = if names.len() < FEW {
+            names.iter().map(copy).collect()
+        } else {
+            let names = names.par_iter().with_min_len(FEW / 2);
+            names.map(copy).collect()
+        };
+        for copied in copied {
+            if let Some(name) = copied? {
+                let place = self.place(&name.target)?;
+                let first = Some(name.first.as_path());
+                self.objects
+                    .copy(&name.node, &name.metadata, place, first)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies one file of a directory, unless it was copied under another name.
+    fn copy_listed(
+        &self,
+        source: &Root,
+        place: Place<'_>,
+    ) -> Result<Option<FurtherName>, FileOpError> {
+        self.scene.stop.check()?;
+        let (node, metadata) = match source.open_listed(place.path) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            opened => opened?,
+        };
+        if let Some(first) = self.first_name(&metadata, place.target) {
+            return Ok(Some(FurtherName {
+                node,
+                metadata,
+                target: place.target.to_owned(),
+                first,
+            }));
+        }
+        self.objects.copy(&node, &metadata, place, None)?;
+        Ok(None)
     }
 
     fn decide(&self, relative: &Path) -> Result<Decision, FileOpError> {
@@ -215,6 +295,10 @@ impl<'a> Copier<'a> {
     }
 
     fn leave_for(&mut self, relative: &Path) -> Result<(), FileOpError> {
+        let stays = |directory: &Directory| relative.starts_with(&directory.relative);
+        if !self.open.last().is_none_or(stays) {
+            self.copy_files()?;
+        }
         while let Some(directory) = self
             .open
             .pop_if(|directory| !relative.starts_with(&directory.relative))
@@ -253,33 +337,6 @@ impl<'a> Copier<'a> {
         Ok(target.set_mode(source.mode)?)
     }
 
-    /// Removes what is in the way of a copied object; a directory stays for a directory.
-    fn make_way(&self, target: &Path, metadata: &Metadata) -> Result<(), FileOpError> {
-        let there = match self.scene.target.metadata(target, Last::NoFollow) {
-            Err(error) if is_nothing(&error) => return Ok(()),
-            there => there?,
-        };
-        let shown = Path::new("/").join(target);
-        match (there.is_dir(), metadata.is_dir()) {
-            (true, true) => {}
-            _ if self.rules.replace => self.scene.target.remove_all(target)?,
-            (true, false) => {
-                return Err(FileOpError::Invalid(format!(
-                    "cannot replace to directory {} with file",
-                    shown.display()
-                )));
-            }
-            (false, true) => {
-                return Err(FileOpError::Invalid(format!(
-                    "cannot copy to non-directory: {}",
-                    shown.display()
-                )));
-            }
-            (false, false) => self.scene.target.remove_file(target)?,
-        }
-        Ok(())
-    }
-
     /// Makes a directory unless one is there.
     fn make_directory(&self, target: &Path) -> Result<bool, FileOpError> {
         match self.scene.target.metadata(target, Last::NoFollow) {
@@ -307,7 +364,8 @@ impl<'a> Copier<'a> {
                 let node = source()?;
                 let target = self.scene.target;
                 let to = target.resolve(&directory.target, Last::NoFollow)?;
-                self.copy_metadata(&node, &node.metadata()?, &to)
+                let metadata = node.metadata()?;
+                self.objects.copy_metadata(&node, &metadata, &to)
             }
             DirectoryState::KeepsItsMetadata => {
                 let metadata = source()?.metadata()?;
@@ -315,14 +373,14 @@ impl<'a> Copier<'a> {
                     .scene
                     .target
                     .resolve(&directory.target, Last::NoFollow)?;
-                self.set_times(&target, &metadata)
+                self.objects.set_times(&target, &metadata)
             }
         }
     }
 
-    /// Copies anything but a directory. Mostly nothing is in its place, so that this is found out by making it.
+    /// Copies anything but a directory.
     fn copy_object(
-        &mut self,
+        &self,
         node: &Node,
         metadata: &Metadata,
         target: &Path,
@@ -331,131 +389,45 @@ impl<'a> Copier<'a> {
             Kind::File => self.first_name(metadata, target),
             _ => None,
         };
-        match self.make_object(node, metadata, target, first.as_deref()) {
-            Err(Unmade::Taken) => self.make_way(target, metadata)?,
-            Err(Unmade::Failed(error)) => return Err(error),
-            Ok(()) => return Ok(()),
-        }
-        match self.make_object(node, metadata, target, first.as_deref()) {
-            Err(Unmade::Taken) => Err(FileOpError::Invalid(format!(
-                "cannot make /{}: something else was made there meanwhile",
-                target.display()
-            ))),
-            Err(Unmade::Failed(error)) => Err(error),
-            Ok(()) => Ok(()),
-        }
+        let place = self.place(target)?;
+        self.objects.copy(node, metadata, place, first.as_deref())
     }
 
-    /// Makes anything but a directory where nothing is: a further name of a file that was copied, or a copy.
-    fn make_object(
-        &self,
-        node: &Node,
-        metadata: &Metadata,
-        target: &Path,
-        first: Option<&Path>,
-    ) -> Result<(), Unmade> {
-        let (to, place) = self.directory_of(target)?;
-        match (metadata.kind, first) {
-            (Kind::File, Some(first)) => {
-                return Ok(self.scene.target.hardlink(first, target)?);
-            }
-            (Kind::File, None) => return self.copy_file(node, metadata, to, place, target),
-            (Kind::Symlink, _) => to.symlink(&node.read_link()?, place)?,
-            // A socket without its process is nothing: an empty file stands for it.
-            (Kind::Socket, _) => to.mknod(place, Kind::File, 0o600, 0)?,
-            (kind, _) => to.mknod(place, kind, 0o600, metadata.special_device)?,
+    /// How `target` is reached: where its directory is the one being copied, that is open.
+    fn place<'p>(&'p self, target: &'p Path) -> Result<Place<'p>, FileOpError> {
+        let mut place = Place {
+            target,
+            directory: self.scene.target,
+            path: target,
+        };
+        if let (Some(directory), Some(name)) = (self.open.last(), target.file_name())
+            && target.parent() == Some(&directory.target)
+        {
+            (place.directory, place.path) = (self.root_of(directory)?, Path::new(name));
         }
-        let made = to.resolve(place, Last::NoFollow)?;
-        Ok(self.copy_metadata(node, metadata, &made)?)
+        Ok(place)
     }
 
-    /// The directory that holds `target`, and the way from there: where it is the one being copied it is open.
-    fn directory_of<'p>(&self, target: &'p Path) -> Result<(&Root, &'p Path), FileOpError> {
-        let (Some(directory), Some(name)) = (self.open.last(), target.file_name()) else {
-            return Ok((self.scene.target, target));
-        };
-        if target.parent() != Some(&directory.target) {
-            return Ok((self.scene.target, target));
+    /// The directory that is copied to.
+    fn root_of<'p>(&self, directory: &'p Directory) -> Result<&'p Root, FileOpError> {
+        if let Some(root) = directory.root.get() {
+            return Ok(root);
         }
-        let root = match directory.root.get() {
-            Some(root) => root,
-            None => {
-                let root = self.scene.target.subroot(&directory.target)?;
-                directory.root.get_or_init(|| root)
-            }
-        };
-        Ok((root, Path::new(name)))
+        let root = self.scene.target.subroot(&directory.target)?;
+        Ok(directory.root.get_or_init(|| root))
     }
 
     /// Where the file was copied to under another name; notes this name if it is the first.
-    fn first_name(&mut self, metadata: &Metadata, target: &Path) -> Option<PathBuf> {
+    fn first_name(&self, metadata: &Metadata, target: &Path) -> Option<PathBuf> {
         if metadata.links < 2 {
             return None;
         }
-        match self.links.entry((metadata.device, metadata.inode)) {
+        match self.links.lock().entry((metadata.device, metadata.inode)) {
             std::collections::hash_map::Entry::Occupied(first) => Some(first.get().clone()),
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert(target.to_owned());
                 None
             }
         }
-    }
-
-    fn copy_file(
-        &self,
-        node: &Node,
-        metadata: &Metadata,
-        directory: &Root,
-        place: &Path,
-        target: &Path,
-    ) -> Result<(), Unmade> {
-        let from = node.readable()?;
-        let to = match directory.create_node(place, 0o600) {
-            Err(error) if is_taken(&error) => return Err(Unmade::Taken),
-            made => made.map_err(FileOpError::at("open", target))?,
-        };
-        if let (Some(from), Some(to)) = (from.file(), to.file()) {
-            copy_content(from, to, Some(metadata.size))
-                .map(drop)
-                .map_err(|source| FileOpError::Content {
-                    path: format!("/{}", target.display()),
-                    source,
-                })?;
-        }
-        Ok(self.copy_metadata(&from, metadata, &to)?)
-    }
-
-    fn copy_metadata(
-        &self,
-        from: &Node,
-        metadata: &Metadata,
-        to: &Node,
-    ) -> Result<(), FileOpError> {
-        to.set_owner(self.rules.owner.unwrap_or(metadata.owner))?;
-        if metadata.kind != Kind::Symlink {
-            to.set_mode(match (&self.rules.mode_change, self.rules.fixed_mode) {
-                (Some(change), _) => change.apply(metadata),
-                (None, Some(mode)) => mode,
-                (None, None) => metadata.mode,
-            })?;
-        }
-        for (name, value) in from.xattrs()? {
-            // What overlayfs notes for itself belongs to where it was.
-            let is_internal = name.to_str().is_some_and(|name| {
-                name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")
-            });
-            if !is_internal && let Err(error) = to.set_xattr(&name, &value) {
-                tracing::debug!(%error, "an extended attribute is not kept");
-            }
-        }
-        self.set_times(to, metadata)
-    }
-
-    fn set_times(&self, to: &Node, metadata: &Metadata) -> Result<(), FileOpError> {
-        match self.rules.time {
-            Some(time) => to.set_times(time, time)?,
-            None => to.set_times(metadata.atime, metadata.mtime)?,
-        }
-        Ok(())
     }
 }

@@ -257,3 +257,75 @@ fn copies_make_what_the_peer_makes() {
         .join("\n");
     assert!(wrong.is_empty(), "{} wrong:\n{shown}", wrong.len());
 }
+
+/// Enough files that they are copied by several threads at a time, and in more than one batch.
+#[test]
+fn files_of_a_wide_directory_keep_their_links_and_replace_what_is_there() {
+    let temp = tempfile::tempdir().unwrap();
+    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+    std::fs::create_dir_all(from.join("wide")).unwrap();
+    std::fs::create_dir_all(to.join("wide")).unwrap();
+    std::fs::write(from.join("first"), "linked").unwrap();
+    let name = |number: u32| format!("wide/f{number:04}");
+    for number in 0..1200 {
+        let path = from.join(name(number));
+        match number % 3 {
+            0 => std::fs::hard_link(from.join("first"), &path).unwrap(),
+            _ => std::fs::write(&path, number.to_string()).unwrap(),
+        }
+        if number % 5 == 0 {
+            std::fs::write(to.join(name(number)), "was there").unwrap();
+        }
+    }
+    let action = pb::FileActionCopy {
+        src: String::from("/"),
+        dest: String::from("/"),
+        mode: -1,
+        timestamp: -1,
+        dir_copy_contents: true,
+        ..pb::FileActionCopy::default()
+    };
+    let (source, target) = (Root::open(&from).unwrap(), Root::open(&to).unwrap());
+    let limits = Limits::default();
+    copy(&source, &target, &action, None, &limits, &Stop::default()).unwrap();
+    let inode = |path: &Path| target.metadata(path, Last::NoFollow).unwrap().inode;
+    let first = inode(Path::new("first"));
+    for number in 0..1200 {
+        let path = name(number);
+        let content = std::fs::read_to_string(to.join(&path)).unwrap();
+        let is_linked = inode(Path::new(&path)) == first;
+        match number % 3 {
+            0 => assert!(is_linked && content == "linked", "{path}: {content}"),
+            _ => assert!(!is_linked && content == number.to_string(), "{path}"),
+        }
+    }
+}
+
+#[test]
+fn the_first_of_several_failures_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+    for number in 100..200 {
+        std::fs::create_dir_all(&from).unwrap();
+        std::fs::write(from.join(number.to_string()), "").unwrap();
+        std::fs::create_dir_all(to.join(number.to_string())).unwrap();
+    }
+    let action = pb::FileActionCopy {
+        src: String::from("/"),
+        dest: String::from("/"),
+        mode: -1,
+        timestamp: -1,
+        dir_copy_contents: true,
+        ..pb::FileActionCopy::default()
+    };
+    let (source, target) = (Root::open(&from).unwrap(), Root::open(&to).unwrap());
+    let limits = Limits::default();
+    let stop = Stop::default();
+    let error = copy(&source, &target, &action, None, &limits, &stop).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("cannot replace to directory /100 with file"),
+        "{error}"
+    );
+}

@@ -14,6 +14,7 @@ mod copy;
 mod error;
 mod failure;
 mod mode_change;
+mod object;
 mod owner;
 mod path;
 mod plan;

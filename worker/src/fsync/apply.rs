@@ -74,6 +74,10 @@ pub(super) struct Applier {
     directories: Vec<(String, i64)>,
     changes: Changes,
     temporary: u64,
+    /// Where the last entry was made.
+    made_in: OpenDirectory,
+    /// Where the last file was opened for its content.
+    written_in: OpenDirectory,
     /// Files that look the same and are fetched again: where the old ones are until their content was compared.
     doubted: HashMap<String, PathBuf>,
 }
@@ -96,6 +100,8 @@ impl Applier {
             directories: Vec::new(),
             changes: Changes::default(),
             temporary: 0,
+            made_in: OpenDirectory::default(),
+            written_in: OpenDirectory::default(),
             doubted: HashMap::new(),
         })
     }
@@ -109,10 +115,7 @@ impl Applier {
             )));
         }
         let kind = self.order.next(sent)?;
-        let mut wanted = sent.clone();
-        if let Some(owner) = self.options.owner {
-            (wanted.uid, wanted.gid) = (owner.uid, owner.gid);
-        }
+        let mut wanted = self.wanted(sent);
         let Some(listing) = &mut self.listing else {
             return self.apply(&wanted, kind);
         };
@@ -333,40 +336,59 @@ impl Applier {
         path.with_file_name(format!(".cooper-incoming-{}", self.temporary))
     }
 
-    fn make(&self, path: &Path, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
+    fn make(&mut self, path: &Path, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
+        let (directory, name) = self.made_in.find(&self.root, path)?;
         match kind {
-            Kind::Directory => self.root.mkdir(path, 0o700)?,
-            Kind::Symlink => self.root.symlink(Path::new(&wanted.linkname), path)?,
+            Kind::Directory => directory.mkdir(name, 0o700)?,
+            Kind::Symlink => directory.symlink(Path::new(&wanted.linkname), name)?,
             Kind::File if !wanted.linkname.is_empty() => {
                 return Ok(self.root.hardlink(Path::new(&wanted.linkname), path)?);
             }
-            Kind::File => drop(self.root.create_file(path, 0o600)?),
-            Kind::Fifo | Kind::Socket => self.root.mknod(path, kind, 0o600, 0)?,
+            Kind::File => {
+                let made = directory.create_node(name, 0o600)?;
+                // What has content gets the rest when that is there, as long as it is not complete it looks changed.
+                if wanted.size > 0 {
+                    return Ok(());
+                }
+                return set_metadata(&made, wanted, kind);
+            }
+            Kind::Fifo | Kind::Socket => directory.mknod(name, kind, 0o600, 0)?,
             Kind::CharDevice | Kind::BlockDevice => {
                 let device = stat::device(wanted.devmajor, wanted.devminor).ok_or_else(|| {
                     SyncError::Protocol(format!("device number of {:?}", wanted.path))
                 })?;
-                self.root.mknod(path, kind, 0o600, device)?;
+                directory.mknod(name, kind, 0o600, device)?;
             }
         }
-        let node = self.root.resolve(path, Last::NoFollow)?;
+        let node = directory.resolve(name, Last::NoFollow)?;
         set_metadata(&node, wanted, kind)
     }
 
     /// Opens a file that [`Self::entry`] made, for its content.
-    pub(super) fn open(&self, path: &str) -> Result<File, SyncError> {
-        let node = self.root.resolve(Path::new(path), Last::NoFollow)?;
-        Ok(node.open_write()?)
+    pub(super) fn open(&mut self, path: &str) -> Result<Node, SyncError> {
+        let (directory, name) = self.written_in.find(&self.root, Path::new(path))?;
+        Ok(directory.write_listed(name)?)
     }
 
-    /// Gives a file that has all its content the mode and time it was sent with.
-    pub(super) fn content_written(&mut self, sent: &FileStat, bytes: u64) -> Result<(), SyncError> {
+    /// Gives a file that has all its content the metadata it was sent with.
+    pub(super) fn content_written(
+        &mut self,
+        file: &Node,
+        sent: &FileStat,
+        bytes: u64,
+    ) -> Result<(), SyncError> {
         self.changes.content_bytes += bytes;
-        let node = self.root.resolve(Path::new(&sent.path), Last::NoFollow)?;
-        node.set_mode(mode::permissions(sent.mode))?;
-        let time = stat::time(sent.mod_time);
-        node.set_times(time, time)?;
+        set_metadata(file, &self.wanted(sent), Kind::File)?;
         self.compare(&sent.path)
+    }
+
+    /// What an entry is to be.
+    fn wanted(&self, sent: &FileStat) -> FileStat {
+        let mut wanted = sent.clone();
+        if let Some(owner) = self.options.owner {
+            (wanted.uid, wanted.gid) = (owner.uid, owner.gid);
+        }
+        wanted
     }
 
     /// Ends the sequence: removes what was not sent and gives directories their times.
@@ -387,6 +409,27 @@ impl Applier {
         // Files that were doubted come in the order in which their content came.
         self.changes.changed.sort_by(|a, b| compare_paths(a, b));
         Ok(self.changes)
+    }
+}
+
+/// The directory that was used last: entries come directory by directory.
+#[derive(Default)]
+struct OpenDirectory(Option<(PathBuf, Root)>);
+
+impl OpenDirectory {
+    /// The directory of `path`, and its name there.
+    fn find<'a>(
+        &'a mut self,
+        root: &Root,
+        path: &'a Path,
+    ) -> Result<(&'a Root, &'a Path), SyncError> {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let name = path.file_name().map_or(path, Path::new);
+        let open = match self.0.take() {
+            Some(open) if open.0 == directory => open,
+            _ => (directory.to_owned(), root.subroot(directory)?),
+        };
+        Ok((&self.0.insert(open).1, name))
     }
 }
 

@@ -24,19 +24,17 @@ pub fn copy_tree(
         if !applier.entry(&stat)? {
             return progress(0);
         }
+        let to = applier.open(&stat.path)?;
         let mut written = 0;
-        if let Some(node) = node {
-            let copied = node.open_read().map_err(SyncError::from).and_then(|from| {
-                let to = applier.open(&stat.path)?;
-                copy_content(&from, &to, None).map_err(|source| SyncError::Content {
-                    path: stat.path.clone(),
-                    source,
-                })
-            });
-            written = copied?;
+        if let (Some(node), Some(to)) = (node, to.file()) {
+            let copied = copy_content(&node.open_read()?, to, None);
+            written = copied.map_err(|source| SyncError::Content {
+                path: stat.path.clone(),
+                source,
+            })?;
         }
         progress(written)?;
-        applier.content_written(&stat, written)
+        applier.content_written(&to, &stat, written)
     })?;
     applier.finish()
 }

@@ -1,15 +1,15 @@
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io::Write;
 
 use cooper_core::ports::{FileStat, PacketStream};
 use cooper_proto::fsutil::{Packet, packet::PacketType};
+use futures::FutureExt as _;
 use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::apply::{Applier, Changes, ReceiveOptions};
 use super::error::SyncError;
-use crate::confine::Root;
+use crate::confine::{Node, Root};
 
 /// How many files are asked for at a time.
 ///
@@ -17,8 +17,11 @@ use crate::confine::Root;
 /// takes what the peer sends.
 const REQUESTS_IN_FLIGHT: usize = 64;
 
-/// How many packets wait for the disk.
-const WAITING_PACKETS: usize = 128;
+/// How many packets are handed to the side that writes at a time, where as many came: each hand-over wakes a thread.
+const BATCH: usize = 32;
+
+/// How many batches wait for the disk.
+const WAITING_BATCHES: usize = 4;
 
 /// Makes `destination` equal to what the peer sends, asking for the content of files that differ.
 ///
@@ -36,12 +39,12 @@ pub async fn receive(
     options: ReceiveOptions,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Changes, SyncError> {
-    let (packets, incoming) = mpsc::channel(WAITING_PACKETS);
+    let (batches, incoming) = mpsc::channel(WAITING_BATCHES);
     let (outgoing, mut to_send) = mpsc::unbounded_channel();
     let writer = tokio::task::spawn_blocking(move || {
         Writer::new(destination, options, outgoing)?.run(incoming)
     });
-    let shuffled = shuffle(stream, packets, &mut to_send, progress).await;
+    let shuffled = shuffle(stream, batches, &mut to_send, progress).await;
     let written = writer.await.map_err(|error| SyncError::Content {
         path: String::new(),
         source: error.into(),
@@ -64,33 +67,53 @@ pub async fn receive(
 /// Carries packets between the stream and the writer until the writer is done.
 async fn shuffle(
     stream: &mut dyn PacketStream,
-    packets: mpsc::Sender<Packet>,
-    to_send: &mut mpsc::UnboundedReceiver<Packet>,
+    batches: mpsc::Sender<Vec<Packet>>,
+    to_send: &mut mpsc::UnboundedReceiver<Vec<Packet>>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), SyncError> {
     loop {
         tokio::select! {
             biased;
-            packet = to_send.recv() => match packet {
-                Some(packet) => {
+            packets = to_send.recv() => {
+                let Some(packets) = packets else {
+                    return Ok(());
+                };
+                for packet in packets {
                     let is_last = packet.r#type() == PacketType::PacketFin;
                     stream.send(packet).await?;
                     if is_last {
                         return Ok(());
                     }
                 }
-                None => return Ok(()),
             },
-            packet = stream.receive() => {
-                let Some(packet) = packet? else {
-                    return Err(SyncError::Ended);
-                };
-                progress(packet.encoded_len() as u64);
-                if packets.send(packet).await.is_err() {
+            (batch, ended) = next_batch(stream) => {
+                for packet in &batch {
+                    progress(packet.encoded_len() as u64);
+                }
+                if !batch.is_empty() && batches.send(batch).await.is_err() {
                     return Ok(());
                 }
+                ended?;
             }
         }
+    }
+}
+
+/// Waits for a packet and takes those that came with it, too; and says how the stream ended behind them, if it did.
+async fn next_batch(stream: &mut dyn PacketStream) -> (Vec<Packet>, Result<(), SyncError>) {
+    let mut batch = Vec::new();
+    let mut next = Some(stream.receive().await);
+    loop {
+        match next {
+            Some(Ok(Some(packet))) => batch.push(packet),
+            Some(Ok(None)) => return (batch, Err(SyncError::Ended)),
+            Some(Err(failure)) => return (batch, Err(failure.into())),
+            None => return (batch, Ok(())),
+        }
+        if batch.len() == BATCH {
+            return (batch, Ok(()));
+        }
+        next = stream.receive().now_or_never();
     }
 }
 
@@ -119,7 +142,7 @@ pub(super) fn peer_error(packet: &Packet) -> SyncError {
 /// The side that blocks: owns the destination.
 struct Writer {
     applier: Applier,
-    outgoing: mpsc::UnboundedSender<Packet>,
+    outgoing: mpsc::UnboundedSender<Vec<Packet>>,
     /// Number that the next entry has.
     next_id: u32,
     all_sent: bool,
@@ -129,7 +152,7 @@ struct Writer {
 
 struct Open {
     stat: FileStat,
-    file: File,
+    file: Node,
     bytes: u64,
 }
 
@@ -137,7 +160,7 @@ impl Writer {
     fn new(
         destination: Root,
         options: ReceiveOptions,
-        outgoing: mpsc::UnboundedSender<Packet>,
+        outgoing: mpsc::UnboundedSender<Vec<Packet>>,
     ) -> Result<Self, SyncError> {
         Ok(Self {
             applier: Applier::new(destination, options)?,
@@ -149,27 +172,38 @@ impl Writer {
         })
     }
 
-    fn run(mut self, mut incoming: mpsc::Receiver<Packet>) -> Result<Changes, SyncError> {
+    fn run(mut self, mut incoming: mpsc::Receiver<Vec<Packet>>) -> Result<Changes, SyncError> {
         while !(self.all_sent && self.wanted.is_empty() && self.open.is_empty()) {
-            let packet = incoming.blocking_recv().ok_or(SyncError::Ended)?;
-            match packet.r#type() {
-                PacketType::PacketStat => self.entry(packet.stat)?,
-                PacketType::PacketData => self.data(packet.id, &packet.data)?,
-                PacketType::PacketErr => return Err(peer_error(&packet)),
-                kind @ (PacketType::PacketReq | PacketType::PacketFin) => {
-                    return Err(SyncError::Protocol(format!("unexpected {kind:?} packet")));
-                }
+            let packets = incoming.blocking_recv().ok_or(SyncError::Ended)?;
+            let mut requests = Vec::new();
+            for packet in packets {
+                self.take(packet)?;
+                self.request(&mut requests)?;
             }
-            self.request()?;
+            if !requests.is_empty() {
+                self.outgoing.send(requests).map_err(|_| SyncError::Ended)?;
+            }
         }
         let changes = self.applier.finish()?;
+        let end = Packet {
+            r#type: PacketType::PacketFin.into(),
+            ..Packet::default()
+        };
         self.outgoing
-            .send(Packet {
-                r#type: PacketType::PacketFin.into(),
-                ..Packet::default()
-            })
+            .send(vec![end])
             .map_err(|_| SyncError::Ended)?;
         Ok(changes)
+    }
+
+    fn take(&mut self, packet: Packet) -> Result<(), SyncError> {
+        match packet.r#type() {
+            PacketType::PacketStat => self.entry(packet.stat),
+            PacketType::PacketData => self.data(packet.id, &packet.data),
+            PacketType::PacketErr => Err(peer_error(&packet)),
+            kind @ (PacketType::PacketReq | PacketType::PacketFin) => {
+                Err(SyncError::Protocol(format!("unexpected {kind:?} packet")))
+            }
+        }
     }
 
     fn entry(&mut self, stat: Option<FileStat>) -> Result<(), SyncError> {
@@ -190,7 +224,8 @@ impl Writer {
         Ok(())
     }
 
-    fn request(&mut self) -> Result<(), SyncError> {
+    /// Asks for the content of the next files, as many as may be under way.
+    fn request(&mut self, requests: &mut Vec<Packet>) -> Result<(), SyncError> {
         while self.open.len() < REQUESTS_IN_FLIGHT {
             let Some((id, stat)) = self.wanted.pop_front() else {
                 break;
@@ -204,12 +239,11 @@ impl Writer {
                     bytes: 0,
                 },
             );
-            let request = Packet {
+            requests.push(Packet {
                 r#type: PacketType::PacketReq.into(),
                 id,
                 ..Packet::default()
-            };
-            self.outgoing.send(request).map_err(|_| SyncError::Ended)?;
+            });
         }
         Ok(())
     }
@@ -222,17 +256,17 @@ impl Writer {
         };
         if !data.is_empty() {
             open.bytes += data.len() as u64;
-            return open
-                .file
-                .write_all(data)
+            let written = open.file.file().map(|mut file| file.write_all(data));
+            return written
+                .unwrap_or(Ok(()))
                 .map_err(|source| SyncError::Content {
                     path: open.stat.path.clone(),
                     source,
                 });
         }
         if let Some(done) = self.open.remove(&id) {
-            drop(done.file);
-            self.applier.content_written(&done.stat, done.bytes)?;
+            self.applier
+                .content_written(&done.file, &done.stat, done.bytes)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use cooper_core::model::ResultId;
 
 use crate::checksum::{ChecksumError, ContentSums};
 use crate::clock::now_ns;
-use crate::confine::{ConfineError, Last, Metadata, Node, Root, Visit};
+use crate::confine::{ConfineError, Kind, Last, Metadata, Node, Root, Visit};
 use crate::fsync::{Changes, SyncError};
 use crate::meta::{LayerId, LayerInfo, MetaError, ResultInfo};
 use crate::snapshot::{SnapshotError, Snapshots};
@@ -140,14 +140,22 @@ impl Mirror {
 /// Gives every file of `from` a second name in `to`, in directories like `from`'s.
 fn link_tree(from: &Root, to: &Root) -> Result<(), MirrorError> {
     let mut directories: Vec<(PathBuf, Metadata)> = Vec::new();
-    from.walk::<ConfineError>(Path::new("."), |path, node, metadata| {
-        if metadata.is_dir() {
-            to.mkdir(path, 0o700)?;
-            copy_attributes(node, &to.resolve(path, Last::NoFollow)?, metadata)?;
-            directories.push((path.to_owned(), metadata.clone()));
-        } else {
-            to.hardlink_node(node, path)?;
+    // The directory of the entry before: mostly it is the next one's, too.
+    let mut here = (PathBuf::new(), to.try_clone()?);
+    from.walk_listed::<ConfineError>(Path::new("."), |found| {
+        let path = found.path();
+        let directory = path.parent().unwrap_or(Path::new(""));
+        if here.0 != directory {
+            here = (directory.to_owned(), to.subroot(directory)?);
         }
+        if found.kind()? != Kind::Directory {
+            here.1.hardlink_listed(found.directory(), found.name())?;
+            return Ok(Visit::Skip);
+        }
+        let (node, metadata) = found.open()?;
+        to.mkdir(path, 0o700)?;
+        copy_attributes(node, &to.resolve(path, Last::NoFollow)?, metadata)?;
+        directories.push((path.to_owned(), metadata.clone()));
         Ok(Visit::Enter)
     })?;
     for (path, metadata) in directories.iter().rev() {
