@@ -254,6 +254,18 @@ fn name_beside_an_output_is_said_to_go_there_or_nowhere() {
 }
 
 #[test]
+fn cacheonly_runs_the_steps_and_keeps_no_image() {
+    let sandbox = Sandbox::new("RUN echo hi > /made\n");
+    let first = run(sandbox.build(&["-t", "app:1", "-o", "type=cacheonly", "."]));
+    assert!(first.status.success(), "{}", stderr(&first));
+    let listed = run(sandbox.command(&["image", "ls"]));
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("app"));
+    let second = run(sandbox.build(&["."]));
+    let said = stderr(&second);
+    assert!(said.contains("3 from the cache"), "{said}");
+}
+
+#[test]
 fn wrong_uses_exit_with_words() {
     let sandbox = Sandbox::new("");
     let unsupported = run(sandbox.build(&["--add-host=a:host-gateway", "."]));

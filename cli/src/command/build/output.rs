@@ -8,7 +8,7 @@ use super::error::UsageError;
 /// One place where the result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// Exporter: `image`, `oci`, `docker`, `local` or `tar`.
+    /// Exporter: `image`, `oci`, `docker`, `local`, `tar`, or `cacheonly`, which is none.
     pub kind: String,
     /// What the exporter is told (parity sheet C2).
     pub attributes: BTreeMap<String, String>,
@@ -18,7 +18,16 @@ pub struct Output {
     pub stage: Option<String>,
 }
 
+/// What buildx calls a build that keeps nothing but the cache.
+const CACHE_ONLY: &str = "cacheonly";
+
 impl Output {
+    /// Whether an exporter is asked for it.
+    #[must_use]
+    pub fn is_exported(&self) -> bool {
+        self.kind != CACHE_ONLY
+    }
+
     /// Whether the files of its folder that the result does not have go away.
     #[must_use]
     pub fn mirrors(&self) -> bool {
@@ -194,13 +203,17 @@ fn target(
             }
             Target::File(path)
         }
-        ("cacheonly", _) => {
-            return Err(UsageError::unsupported("output type=cacheonly"));
+        (CACHE_ONLY, None) => Target::None,
+        (CACHE_ONLY, Some(_)) => {
+            return Err(UsageError::new(
+                "an output of the type cacheonly has no dest",
+                "it builds and keeps nothing but the cache",
+            ));
         }
         _ => {
             return Err(UsageError::new(
                 format!("unknown output type {kind:?}"),
-                "known are image, registry, local, tar, oci and docker",
+                "known are image, registry, local, tar, oci, docker and cacheonly",
             ));
         }
     };
@@ -260,8 +273,16 @@ mod tests {
     }
 
     #[test]
+    fn cacheonly_asks_for_no_exporter() {
+        let output = one("type=cacheonly").unwrap();
+        assert!(!output.is_exported() && output.target == Target::None);
+        assert!(one("type=image").unwrap().is_exported());
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused() {
         for text in [
+            "type=cacheonly,dest=x",
             "type=local",
             "type=local,dest=-",
             "type=image,dest=x",

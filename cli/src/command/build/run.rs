@@ -9,7 +9,7 @@ use cooper_worker::snapshot::Snapshotter;
 use super::advice;
 use super::call::Call;
 use super::flags::{BuildFlags, ProgressMode};
-use super::output::Target;
+use super::output::{Output, Target};
 use super::plan::{Plan, Surroundings, plan};
 use super::several::{self, Responses, Several};
 use super::written::WrittenAfter;
@@ -149,6 +149,7 @@ fn prepare(flags: &BuildFlags, environment: &Environment) -> Result<Prepared, Fa
     let parts = match targets.as_slice() {
         [] | [_] => {
             several::check_one(&plan, targets.first().map(String::as_str))?;
+            plan.outputs.retain(Output::is_exported);
             Vec::new()
         }
         targets => {

@@ -99,7 +99,8 @@ pub(super) fn split(plan: Plan, targets: &[String]) -> Result<Vec<(String, Plan)
     let part = |target: &String| {
         let mut part = plan.clone();
         let is_own = |stage: &Option<String>| stage.as_ref().is_none_or(|stage| stage == target);
-        part.outputs.retain(|output| is_own(&output.stage));
+        part.outputs
+            .retain(|output| is_own(&output.stage) && output.is_exported());
         part.options.insert("target".to_owned(), target.clone());
         (target.clone(), part)
     };

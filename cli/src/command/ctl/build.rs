@@ -18,7 +18,7 @@ use super::policy;
 use super::run::print;
 use crate::client::{BuildRequest, Client, Place, Started, Subject};
 use crate::command::build::{
-    OutputContext, Plan, Target, UsageError, cache, output, report, secret, ssh, written,
+    Output, OutputContext, Plan, Target, UsageError, cache, output, report, secret, ssh, written,
 };
 use crate::command::follow::{close, exit_code, follow, plain_failure, view, write_error};
 use crate::command::{CANCELLED, FAILED, Interrupts, OK};
@@ -168,6 +168,7 @@ fn plan(flags: &CtlBuildFlags, environment: &Environment) -> Result<Plan, Failur
         stdout_is_terminal: environment.stdout_is_terminal,
     };
     let mut outputs = output::parse(&flags.output, context)?;
+    outputs.retain(Output::is_exported);
     for output in &mut outputs {
         // Without a place, an archive goes to standard output here.
         if output.target == Target::DockerLoad {
