@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cooper_core::attest::{ImagePlace, image_purl};
-use cooper_core::model::{Material, redacted};
+use cooper_core::model::{GitBundle, Material, redacted};
 use cooper_core::result_platforms::ResultPlatform;
 use cooper_proto::reference::Reference;
 use cooper_proto::{Digest, pb, platform};
@@ -39,6 +39,7 @@ struct Blob {
 struct Git {
     url: String,
     commit: String,
+    bundle: Option<GitBundle>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -84,10 +85,20 @@ impl Sources {
                     self.blobs.push(blob);
                 }
             }
-            Material::Git { url, commit, .. } => {
+            Material::Git {
+                url,
+                commit,
+                bundle,
+                ..
+            } => {
                 let url = redacted(&url).into_owned();
-                if !self.git.iter().any(|it| it.url == url) {
-                    self.git.push(Git { url, commit });
+                let same = |it: &Git| it.url == url && it.bundle == bundle;
+                if !self.git.iter().any(same) {
+                    self.git.push(Git {
+                        url,
+                        commit,
+                        bundle,
+                    });
                 }
             }
             Material::Http { url, digest } => {
@@ -128,6 +139,7 @@ impl Sources {
         let git = other.git.into_iter().map(|it| Material::Git {
             url: it.url,
             commit: it.commit,
+            bundle: it.bundle,
             secrets: Vec::new(),
             ssh: None,
         });
@@ -195,9 +207,19 @@ impl Sources {
             uri: purl(it.local, &it.reference, None, &[("ref_type", "blob")]),
             digest: of_digest(&it.digest),
         });
-        let git = self.git.iter().map(|it| Dependency {
-            uri: it.url.clone(),
-            digest: of_commit(&it.commit),
+        let git = self.git.iter().flat_map(|it| {
+            let commit = Dependency {
+                uri: it.url.clone(),
+                digest: of_commit(&it.commit),
+            };
+            let bundle = it.bundle.as_ref().map(|bundle| {
+                let more = [("ref_type", "bundle"), ("vcs_url", it.url.as_str())];
+                Dependency {
+                    uri: purl(bundle.local, &bundle.reference, None, &more),
+                    digest: of_digest(&bundle.digest),
+                }
+            });
+            std::iter::once(commit).chain(bundle)
         });
         let http = self.http.iter().map(|it| Dependency {
             uri: it.url.clone(),
@@ -315,6 +337,7 @@ mod tests {
         sources.add(Material::Git {
             url: "https://u:CANARY@h/a.git#v1".into(),
             commit: "0".repeat(40),
+            bundle: None,
             secrets: Vec::new(),
             ssh: None,
         });
@@ -328,6 +351,32 @@ mod tests {
         );
         let commit = sources.commit_of("https://xxxxx:xxxxx@h/a.git#v1").unwrap();
         assert_eq!(commit["sha1"], "0".repeat(40));
+    }
+
+    #[test]
+    fn a_repository_from_a_bundle_depends_on_the_bundle_as_well() {
+        let mut sources = Sources::default();
+        let digest = Digest::sha256_of("bundle");
+        let git = |bundle| Material::Git {
+            url: "http://h:1/.git#main".into(),
+            commit: "0".repeat(40),
+            bundle,
+            secrets: Vec::new(),
+            ssh: None,
+        };
+        let bundle = Some(GitBundle {
+            reference: "not/real".into(),
+            digest: digest.clone(),
+            local: true,
+        });
+        for material in [git(None), git(bundle.clone()), git(bundle)] {
+            sources.add(material);
+        }
+        sources.settle();
+        let repository = "http://h:1/.git#main";
+        let purl = "pkg:oci/not/real@latest?ref_type=bundle&vcs_url=http:%2F%2Fh:1%2F.git%23main";
+        assert_eq!(uris(&sources), [repository, repository, purl]);
+        assert_eq!(sources.dependencies()[2].digest, of_digest(&digest));
     }
 
     #[test]

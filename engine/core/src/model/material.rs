@@ -29,6 +29,8 @@ pub enum Material {
         url: String,
         /// What the reference led to.
         commit: String,
+        /// The bundle that its objects were read from instead.
+        bundle: Option<GitBundle>,
         /// Names of the secrets that could be used to read it.
         secrets: Vec<String>,
         /// Id of the agent that could be used to read it.
@@ -46,4 +48,15 @@ pub enum Material {
         /// Its name.
         name: String,
     },
+}
+
+/// A bundle of a repository, as a blob of a repository of images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitBundle {
+    /// Its reference, without the digest.
+    pub reference: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether it came from a layout of the client.
+    pub local: bool,
 }

@@ -23,7 +23,7 @@ pub use failure::{
     SourceRange,
 };
 pub use id::{CacheKeyId, Edge, JobId, RequestId, ResultId, SessionId, TaskId};
-pub use material::Material;
+pub use material::{GitBundle, Material};
 pub use op::{CacheMap, ContentSelector, InputKeyRule, LinuxResources, Pin};
 pub use patience::Patience;
 pub use redact::redacted;

@@ -1,4 +1,4 @@
-use cooper_core::model::{Failure, FailureKind, SessionId, redacted};
+use cooper_core::model::{Failure, FailureKind, GitBundle, SessionId, redacted};
 use cooper_proto::reference::Reference;
 use cooper_proto::{Digest, pb};
 
@@ -51,6 +51,17 @@ impl BlobPlace {
             store: is_layout.then(|| name.to_owned()),
             session: None,
         })
+    }
+}
+
+impl From<BlobPlace> for GitBundle {
+    fn from(place: BlobPlace) -> Self {
+        let reference = place.reference.to_string();
+        Self {
+            reference: reference.split('@').next().unwrap_or_default().to_owned(),
+            digest: place.digest,
+            local: place.store.is_some(),
+        }
     }
 }
 

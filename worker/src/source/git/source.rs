@@ -3,7 +3,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cooper_core::model::{Failure, FailureKind, JobId, Material, Pin, ResultId, SessionId};
+use cooper_core::model::{
+    Failure, FailureKind, GitBundle, JobId, Material, Pin, ResultId, SessionId,
+};
 use cooper_core::ports::{
     Events, GitMeta, OpRequest, Sessions, SourceKey, SourceKeyRequest, SourceQuery,
 };
@@ -374,10 +376,6 @@ fn pin_of(resolved: &Resolved) -> Pin {
 /// What a repository brought into a build.
 pub(crate) fn git_material(op: &pb::Op, pin: &Pin) -> Option<Material> {
     let wanted = GitWanted::of(source_of(op).ok()?).ok()?;
-    // Where the bundle came from has no place here yet, and what is left out must not look complete.
-    if wanted.bundle.is_some() {
-        return None;
-    }
     let mut url = wanted.address.shown;
     if !wanted.reference.is_empty() {
         url.push('#');
@@ -387,6 +385,7 @@ pub(crate) fn git_material(op: &pb::Op, pin: &Pin) -> Option<Material> {
     Some(Material::Git {
         url,
         commit: pin.0.get(OBJECT)?.clone(),
+        bundle: wanted.bundle.map(GitBundle::from),
         secrets: secrets.filter(|id| !id.is_empty()).collect(),
         ssh: Some(wanted.ssh_agent).filter(|id| !id.is_empty()),
     })
