@@ -51,6 +51,11 @@ pub struct Wanted {
     pub existing: Existing,
 }
 
+/// Whether a layer was made here. An image's, packed again from its directory, would be another one.
+fn is_ours(info: &LayerInfo) -> bool {
+    info.unpacked && info.origin.is_none()
+}
+
 impl Layers {
     /// The archives of a result's layers, the bottom one first. What does not exist is made,
     /// several at a time, and remembered. Blocks. The blobs of layers of images must have been
@@ -145,14 +150,22 @@ impl Layers {
             return Ok(blob);
         }
         if let Some((form, blob)) = self.any_kept(info, diff_id)? {
-            return if wanted.existing == Existing::Keep || form == compression {
-                Ok(blob)
-            } else {
-                self.convert(&blob, diff_id, wanted)
-            };
+            if wanted.existing == Existing::Keep || form == compression {
+                return Ok(blob);
+            }
+            // To read the files is faster than to unpack what was packed from them.
+            if form != Compression::Uncompressed
+                && is_ours(info)
+                && let Ok((made, blob)) = self.make(info, below, wanted)
+                && made == *diff_id
+            {
+                self.meta()
+                    .save_layer_blob(diff_id, compression.name(), &blob, None)?;
+                return Ok(blob);
+            }
+            return self.convert(&blob, diff_id, wanted);
         }
-        if !info.unpacked || info.origin.is_some() {
-            // An image's layer, packed again from its directory, would be another one.
+        if !is_ours(info) {
             return Err(LayerError::Gone(info.id.clone()));
         }
         let (made, blob) = self.make(info, below, wanted)?;

@@ -172,6 +172,26 @@ fn each_compression_has_the_same_diff_id_and_unpacks_to_the_same_files() {
 }
 
 #[test]
+fn a_conversion_has_what_was_stored_and_not_what_became_of_the_directory() {
+    let store = Store::new();
+    let a = store.state(&ResultId::scratch(), "a", "1");
+    let first = store.layers.archives(&a, gzip()).unwrap();
+    let layer = store.layers.snapshots().layer_dir(&first[0].layer);
+    std::fs::write(layer.join("a"), "damaged").unwrap();
+    let zstd = wanted(Compression::Zstd);
+    let converted = store.layers.archives(&a, zstd).unwrap();
+    assert_eq!(converted[0].diff_id, first[0].diff_id);
+    std::fs::remove_dir_all(&layer).unwrap();
+    let plain = wanted(Compression::Uncompressed);
+    let converted = store.layers.archives(&a, plain).unwrap();
+    let tar = store
+        .layers
+        .content()
+        .read(&converted[0].blob.digest, 1 << 20);
+    assert_eq!(Digest::sha256_of(tar.unwrap()), first[0].diff_id);
+}
+
+#[test]
 fn a_lost_blob_is_made_again_with_the_same_diff_id() {
     let store = Store::new();
     let a = store.state(&ResultId::scratch(), "a", "1");
