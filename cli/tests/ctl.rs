@@ -76,6 +76,91 @@ fn graph_on_standard_input_is_built() {
     }
 }
 
+/// A graph that a file of the client's folder `defs` holds.
+fn graph_in(file: &str) -> Vec<u8> {
+    let source = pb::Op {
+        op: Some(pb::op::Op::Source(pb::SourceOp {
+            identifier: "local://defs".to_owned(),
+            ..pb::SourceOp::default()
+        })),
+        ..pb::Op::default()
+    }
+    .encode_to_vec();
+    let on = |op: &[u8]| pb::Input {
+        digest: Digest::sha256_of(op).to_string(),
+        index: 0,
+    };
+    let input = (
+        "buildkit.llb.definition".to_owned(),
+        pb::BuildInput { input: 0 },
+    );
+    let build = pb::Op {
+        inputs: vec![on(&source)],
+        op: Some(pb::op::Op::Build(pb::BuildOp {
+            builder: -1,
+            inputs: [input].into(),
+            attrs: [("llbbuild.filename".to_owned(), file.to_owned())].into(),
+            ..pb::BuildOp::default()
+        })),
+        ..pb::Op::default()
+    }
+    .encode_to_vec();
+    let end = pb::Op {
+        inputs: vec![on(&build)],
+        ..pb::Op::default()
+    };
+    let definition = pb::Definition {
+        def: vec![source, build, end.encode_to_vec()],
+        ..pb::Definition::default()
+    };
+    definition.encode_to_vec()
+}
+
+#[test]
+fn graph_in_a_file_is_built_and_built_again_when_the_file_changes() {
+    for bench in Bench::both() {
+        std::fs::create_dir_all(bench.file("defs/sub")).unwrap();
+        let build = |file: &str| {
+            let command = [
+                "ctl",
+                "build",
+                "--local=defs=defs",
+                "-o=type=local,dest=out",
+            ];
+            with_input(
+                bench.command(&[&command[..], &["--progress=plain"]].concat()),
+                &graph_in(file),
+            )
+        };
+        let keep = |file: &str, bytes: &[u8]| std::fs::write(bench.file(file), bytes).unwrap();
+        let refused = |file: &str, words: &str| {
+            let built = build(file);
+            let said = stderr(&built);
+            assert!(!built.status.success() && said.contains(words), "{said}");
+        };
+        keep("defs/sub/graph", &graph("one"));
+        for content in ["one", "two"] {
+            keep("defs/sub/graph", &graph(content));
+            let built = build("/sub/graph");
+            assert!(built.status.success(), "{}{}", stderr(&built), bench.log());
+            assert_eq!(bench.read("out/made"), content);
+        }
+        // A link inside the result is followed inside it.
+        std::os::unix::fs::symlink("/sub/graph", bench.file("defs/link")).unwrap();
+        let built = build("link");
+        assert!(built.status.success(), "{}{}", stderr(&built), bench.log());
+        keep("defs/within", &graph_in("link"));
+        let built = build("within");
+        assert!(built.status.success(), "{}{}", stderr(&built), bench.log());
+        refused("missing", "missing: no such file or directory");
+        refused("sub", "sub");
+        keep("defs/noise", b"no graph");
+        refused("noise", "the definition in noise cannot be read");
+        keep("defs/circle", &graph_in("circle"));
+        refused("circle", "needs the build op that reads it");
+    }
+}
+
 #[test]
 fn frontend_is_asked_with_options_and_folders() {
     for bench in Bench::both() {

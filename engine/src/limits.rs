@@ -12,6 +12,8 @@ pub struct Limits {
     pub steps_per_worker: Option<NonZeroUsize>,
     /// What a definition may hold.
     pub graph: cooper_core::graph::Limits,
+    /// Definitions in files (of build ops) that lead to one another.
+    pub nested_definitions: usize,
     /// Exporters of one request.
     pub exporters: usize,
     /// Results that a frontend may hold in one build.
@@ -42,6 +44,7 @@ impl Default for Limits {
             // shared out by the kernel. The bound is there for memory and process tables.
             steps_per_worker: NonZeroUsize::new(64),
             graph: cooper_core::graph::Limits::default(),
+            nested_definitions: 16,
             exporters: 16,
             refs_per_build: 10_000,
             containers_per_frontend: 100,

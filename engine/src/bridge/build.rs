@@ -184,12 +184,12 @@ impl BuildBridge {
             .await
     }
 
-    /// Adds a definition to the build under further rules about its sources, and names its result.
-    pub(crate) async fn solve_under(
+    /// A definition as the rules about sources leave it and its graph, which the build may ask for.
+    pub(super) async fn admit(
         &self,
         definition: pb::Definition,
         rules: &Rules,
-    ) -> Result<RefId, Failure> {
+    ) -> Result<(pb::Definition, Graph), Failure> {
         let definition = Box::pin(policy::govern(self, definition, rules)).await?;
         let graph = Graph::load(&definition, &self.parts.limits.graph)?;
         self.job
@@ -199,6 +199,16 @@ impl BuildBridge {
         if !uncached.is_empty() {
             self.parts.worker.forget_cache_mounts(uncached).await?;
         }
+        Ok((definition, graph))
+    }
+
+    /// Adds a definition to the build under further rules about its sources, and names its result.
+    pub(crate) async fn solve_under(
+        &self,
+        definition: pb::Definition,
+        rules: &Rules,
+    ) -> Result<RefId, Failure> {
+        let (definition, graph) = self.admit(definition, rules).await?;
         let reference = Reference {
             definition,
             graph: Arc::new(graph),

@@ -3,6 +3,7 @@
 mod build;
 mod containers;
 mod images;
+mod nested;
 mod policy;
 mod references;
 pub(crate) mod source_meta;

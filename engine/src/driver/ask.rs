@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::perform::World;
 use super::turn::{Command, Turn};
-use super::{Imports, Permits, Task, Tasks};
+use super::{Asker, Imports, Nest, Permits, Task, Tasks};
 use crate::Clock;
 use crate::progress::JobLog;
 
@@ -26,6 +26,17 @@ pub(crate) struct Seat {
     pub(crate) steps: Permits,
     /// The caches that it imports, in each set that it asks.
     pub(crate) imports: Vec<Imports>,
+    /// Who asks for the graphs that its build ops read.
+    pub(crate) nest: Arc<dyn Nest>,
+}
+
+/// Where a graph is asked for that a build op read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nested {
+    /// The build op's run.
+    pub(crate) asker: Asker,
+    /// How many such graphs may lead to one another.
+    pub(crate) limit: usize,
 }
 
 /// What a driver works with.
@@ -85,6 +96,32 @@ impl Driver {
         edge: Edge,
         imports: Option<Imports>,
     ) -> Answer {
+        self.ask(job, graph, edge, imports, None).await
+    }
+
+    /// The same for one that a build op asks for while it runs. No imported cache is asked: the op itself is in those that
+    /// may serve it.
+    ///
+    /// # Errors
+    /// Those of what is asked for; `InvalidInput` for one that needs the op that asks, or that is nested too deep.
+    pub(crate) async fn want_nested(
+        &self,
+        job: &JobId,
+        graph: Arc<Graph>,
+        edge: Edge,
+        nested: Nested,
+    ) -> Answer {
+        self.ask(job, graph, edge, None, Some(nested)).await
+    }
+
+    async fn ask(
+        &self,
+        job: &JobId,
+        graph: Arc<Graph>,
+        edge: Edge,
+        imports: Option<Imports>,
+        nested: Option<Nested>,
+    ) -> Answer {
         let request = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
         self.send(Command::Want {
@@ -93,6 +130,7 @@ impl Driver {
             graph,
             edge,
             imports,
+            nested,
             reply,
         });
         let guard = Abandon {

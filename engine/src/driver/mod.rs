@@ -7,13 +7,15 @@
 mod ask;
 mod attempts;
 mod imports;
+mod nested;
 mod origins;
 mod perform;
 mod permits;
 mod tasks;
 mod turn;
 
-pub(crate) use ask::{Driver, DriverParts, Seat};
+pub(crate) use ask::{Driver, DriverParts, Nested, Seat};
 pub(crate) use imports::{ImportSource, Imports, ImportsReady, ReadCaches};
+pub(crate) use nested::{Asker, Nest};
 pub(crate) use permits::Permits;
 pub(crate) use tasks::{Task, Tasks, contain};

@@ -10,11 +10,14 @@ use cooper_core::ports::{
 };
 use cooper_core::scheduler::{Work, WorkDone, scoped_op};
 use cooper_proto::Digest;
+use cooper_proto::pb::op::Op as Kind;
 use prost::Message;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::attempt;
 use super::imports::merge;
+use super::nested::{self, Asker, Wanting};
 use super::{Imports, Permits};
 use crate::progress::JobLog;
 
@@ -43,6 +46,8 @@ pub(super) struct Tools {
     pub(super) imports: Option<Imports>,
     /// How many steps the build that asked first runs at a time.
     pub(super) steps: Permits,
+    /// Of the run of a build op: its name, and the builds that want it.
+    pub(super) nested: Option<(Asker, watch::Receiver<Wanting>)>,
 }
 
 /// Which variant of [`WorkDone`] answers a piece of work.
@@ -244,8 +249,20 @@ async fn run(
     vertex: &Vertex,
     inputs: Vec<ResultId>,
     pin: Option<Pin>,
-    tools: Tools,
+    mut tools: Tools,
 ) -> OpOutcome {
+    // What it leads to asks for its own permits; while it held one, those could wait for it forever.
+    if let (Some(Kind::Build(op)), Some((asker, wanting))) = (&vertex.op.op, tools.nested.take()) {
+        let solved = nested::run(world.worker.as_ref(), op, &inputs, asker, wanting);
+        let outcome = tokio::select! {
+            outcome = solved => outcome,
+            () = tools.cancel.cancelled() => OpOutcome::Cancelled,
+        };
+        return match outcome {
+            OpOutcome::Failed(failure) => OpOutcome::Failed(blame(failure, vertex)),
+            other @ (OpOutcome::Success(_) | OpOutcome::Cancelled | OpOutcome::Fault(_)) => other,
+        };
+    }
     let permit = tokio::select! {
         permit = Permits::acquire([&tools.steps, &world.steps]) => permit,
         () = tools.cancel.cancelled() => return OpOutcome::Cancelled,

@@ -6,12 +6,14 @@ use cooper_core::graph::{Graph, Vertex};
 use cooper_core::model::{Edge, Failure, JobId, Pin, RequestId, ResultId, TaskId};
 use cooper_core::ports::OpOutcome;
 use cooper_core::scheduler::{
-    Answer, EdgeRecord, Instruction, Report, Scheduler, Stimulus, Work, WorkDone,
+    Answer, EdgeRecord, Instruction, Report, Scheduler, Stimulus, Within, Work, WorkDone,
 };
 use cooper_proto::{Digest, pb};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::ask::Nested;
+use super::nested::{Asker, Wanting, is_build_op};
 use super::perform::{Tools, WorkKind, World, perform};
 use super::tasks::{contain, panicked};
 use super::{Imports, Seat, Task, Tasks};
@@ -30,6 +32,7 @@ pub(super) enum Command {
         graph: Arc<Graph>,
         edge: Edge,
         imports: Option<Imports>,
+        nested: Option<Nested>,
         reply: oneshot::Sender<Answer>,
     },
     /// Nobody waits for an answer any more.
@@ -57,7 +60,7 @@ pub(super) enum Command {
 }
 
 /// A task's name, unique across schedulers: a scheduler that replaces a broken one counts from the start again.
-type TaskName = (u64, TaskId);
+pub(super) type TaskName = (u64, TaskId);
 
 /// The state of the driver's task.
 pub(super) struct Turn {
@@ -90,6 +93,8 @@ struct Running {
     vertex: Option<VertexHead>,
     /// The result that it pins.
     loads: Option<ResultId>,
+    /// Of a build op: the way to say which builds want it.
+    wanting: Option<watch::Sender<Wanting>>,
     _task: Task<()>,
 }
 
@@ -153,8 +158,18 @@ impl Turn {
                 graph,
                 edge,
                 imports,
+                nested,
                 reply,
             } => {
+                let of_this = |nested: Nested| nested.asker.0.0 == self.epoch;
+                if !nested.is_none_or(of_this) {
+                    // The scheduler that knew the build op is gone; nobody waits for its result.
+                    return;
+                }
+                let within = nested.map(|nested| Within {
+                    task: nested.asker.0.1,
+                    limit: nested.limit,
+                });
                 if let Some(seat) = self.seats.get_mut(&job) {
                     seat.log
                         .announce(graph.vertices.values().map(AsRef::as_ref));
@@ -172,6 +187,7 @@ impl Turn {
                         graph,
                         edge,
                         scope,
+                        within,
                     });
                 }
             }
@@ -326,8 +342,16 @@ impl Turn {
             _ => Vec::new(),
         };
         let audience = Audience::new(digest, logs);
+        let (wanting, wanted_by) = match is_build_op(&work) {
+            true => {
+                let (sender, receiver) = watch::channel(self.wanting(&jobs));
+                (Some(sender), Some(receiver))
+            }
+            false => (None, None),
+        };
         let cancel = CancellationToken::new();
         let tools = Tools {
+            nested: wanted_by.map(|wanting| (Asker(name), wanting)),
             build: jobs.first().cloned(),
             sessions: self.sessions(&jobs),
             events: Arc::<Audience>::clone(&audience),
@@ -354,6 +378,7 @@ impl Turn {
             jobs,
             vertex,
             loads,
+            wanting,
             _task: spawned,
         };
         self.running.insert(name, running);
@@ -361,6 +386,7 @@ impl Turn {
 
     fn audience(&mut self, task: TaskId, jobs: Vec<JobId>) {
         let logs = self.logs(&jobs);
+        let wanting = self.wanting(&jobs);
         let Some(running) = self.running.get_mut(&(self.epoch, task)) else {
             return;
         };
@@ -374,6 +400,9 @@ impl Turn {
             }
         });
         running.jobs = jobs;
+        if let Some(sender) = &running.wanting {
+            sender.send_replace(wanting);
+        }
     }
 
     fn report(&mut self, job: &JobId, vertex: &Vertex, report: Report) {
@@ -430,6 +459,11 @@ impl Turn {
     fn logs(&self, jobs: &[JobId]) -> Vec<Arc<JobLog>> {
         let seats = jobs.iter().filter_map(|job| self.seats.get(job));
         seats.map(|seat| Arc::clone(&seat.log)).collect()
+    }
+
+    fn wanting(&self, jobs: &[JobId]) -> Wanting {
+        let seat = |job: &JobId| Some((job.clone(), Arc::clone(&self.seats.get(job)?.nest)));
+        jobs.iter().filter_map(seat).collect()
     }
 
     fn sessions(&self, jobs: &[JobId]) -> Vec<cooper_core::model::SessionId> {

@@ -101,6 +101,7 @@ pub(crate) fn start(parts: &Arc<Parts>, mut spec: SolveSpec) -> Result<Running, 
             sessions: job.sessions.clone(),
             steps: Permits::new(fewest(spec.steps, parts.limits.steps_per_build)),
             imports: imports.into_iter().collect(),
+            nest: Arc::<BuildBridge>::clone(&bridge),
         },
     );
     parts.jobs.insert(&job, Arc::clone(&bridge));

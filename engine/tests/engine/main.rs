@@ -8,6 +8,7 @@ mod frontend_images;
 mod held;
 mod hostile;
 mod kept;
+mod nested;
 mod patience;
 mod sharing;
 

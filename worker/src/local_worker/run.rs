@@ -103,7 +103,10 @@ impl LocalWorker {
                 };
                 self.chains(&request, &events, cancelled, work).await
             }
-            Kind::Build(_) => failed(Failure::unsupported("a build op")),
+            Kind::Build(_) => failed(Failure::new(
+                FailureKind::InvalidInput,
+                "a build op is for the engine, which has workers run the graph that it names",
+            )),
             Kind::Passthrough(op) => self.pass_through(&request, op),
         }
     }

@@ -168,6 +168,9 @@ fn build_outputs(build: &pb::BuildOp, inputs: i64) -> Result<i64, OpError> {
             "a build op takes its definition from an input, not from the op",
         )));
     }
+    if !build.inputs.contains_key("buildkit.llb.definition") {
+        return Err(OpError::Missing("build.inputs[buildkit.llb.definition]"));
+    }
     for input in build.inputs.values() {
         index("build.inputs.input", input.input, 0, inputs)?;
     }

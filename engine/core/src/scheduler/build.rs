@@ -3,26 +3,43 @@
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use cooper_proto::Digest;
+use cooper_proto::{Digest, pb};
 
 use super::bug::{Bug, Step};
 use super::machine::{Job, Request, Scheduler};
 use super::node::{EdgeId, Interest, JobNumber, Node, NodeId, NodeKey, Run, Told};
 use super::state::Phase;
-use super::{Answer, Instruction};
+use super::{Answer, Instruction, Within};
 use crate::graph::{Graph, Vertex};
 use crate::model::{Edge, Failure, FailureKind, JobId, RequestId};
 
+/// What a job asks; see [`super::Stimulus::Wanted`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) request: RequestId,
+    pub(super) graph: &'a Graph,
+    pub(super) edge: &'a Edge,
+    pub(super) scope: Option<&'a Digest>,
+    pub(super) within: Option<Within>,
+}
+
+/// The nodes of a graph.
+struct Registered {
+    target: NodeId,
+    /// Those of build ops.
+    builds: Vec<NodeId>,
+}
+
 impl Scheduler {
     /// A job asks for an edge.
-    pub(super) fn wanted(
-        &mut self,
-        request: RequestId,
-        job: JobId,
-        graph: &Graph,
-        edge: &Edge,
-        scope: Option<&Digest>,
-    ) -> Step {
+    pub(super) fn wanted(&mut self, job: JobId, question: &Question<'_>) -> Step {
+        let Question {
+            request,
+            graph,
+            edge,
+            scope,
+            within,
+        } = *question;
         let job = self.job_number(job);
         let outputs = graph
             .vertices
@@ -42,14 +59,19 @@ impl Scheduler {
             self.answer(request, Err(failure));
             return Ok(());
         }
-        let node = match self.register(job, graph, &edge.vertex, scope) {
-            Ok(node) => node,
+        let nodes = match self.register(job, graph, &edge.vertex, scope) {
+            Ok(nodes) => nodes,
             Err(bug) => {
                 let failure = bug.failure(self.trace());
                 self.answer(request, Err(failure));
                 return Ok(());
             }
         };
+        if let Err(failure) = self.nest(within, &nodes.builds)? {
+            self.answer(request, Err(failure));
+            return Ok(());
+        }
+        let node = nodes.target;
         let output = edge.output;
         let edge = EdgeId { node, output };
         match &self.output(edge)?.phase {
@@ -148,7 +170,7 @@ impl Scheduler {
         graph: &Graph,
         target: &Digest,
         scope: Option<&Digest>,
-    ) -> Step<NodeId> {
+    ) -> Step<Registered> {
         let unsound = || Bug::new("a graph is not in order");
         let last = graph.vertices.get_index_of(target).ok_or_else(unsound)?;
         let mut inputs = vec![None; last + 1];
@@ -169,6 +191,7 @@ impl Scheduler {
             inputs[index] = Some(positions);
         }
         let mut nodes = vec![None; last + 1];
+        let mut builds = Vec::new();
         for (index, positions) in inputs.into_iter().enumerate() {
             let Some(positions) = positions else {
                 continue;
@@ -181,9 +204,14 @@ impl Scheduler {
                 scope: scope.cloned(),
                 inputs: inputs.ok_or_else(unsound)?,
             };
-            nodes[index] = Some(self.intern(job, vertex, key)?);
+            let node = self.intern(job, vertex, key)?;
+            if matches!(vertex.op.op, Some(pb::op::Op::Build(_))) {
+                builds.push(node);
+            }
+            nodes[index] = Some(node);
         }
-        nodes[last].ok_or_else(unsound)
+        let target = nodes[last].ok_or_else(unsound)?;
+        Ok(Registered { target, builds })
     }
 
     /// The node of a vertex: the one that is there, unless another job saw it fail.

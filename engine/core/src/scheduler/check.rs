@@ -111,6 +111,10 @@ impl Scheduler {
                 "{name}: not found live"
             );
         }
+        holds!(
+            node.nested.is_empty() || matches!(node.run, Run::Running { .. }),
+            "{name}: it asked for graphs and does not run"
+        );
         let runs = phases().any(|phase| matches!(phase, Phase::Running));
         holds!(
             !runs || !matches!(node.run, Run::Idle),

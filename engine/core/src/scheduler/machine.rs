@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cooper_proto::{Digest, pb, platform};
 
 use super::bug::{Bug, Step};
+use super::build::Question;
 use super::node::{ByNode, EdgeId, JobNumber, Node, NodeId, NodeKey, Output};
 use super::pins::Pins;
 use super::state::{Level, Phase, Stage};
@@ -143,7 +144,17 @@ impl Scheduler {
                 graph,
                 edge,
                 scope,
-            } => self.wanted(request, job, &graph, &edge, scope.as_ref()),
+                within,
+            } => {
+                let question = Question {
+                    request,
+                    graph: &graph,
+                    edge: &edge,
+                    scope: scope.as_ref(),
+                    within,
+                };
+                self.wanted(job, &question)
+            }
             Stimulus::Abandoned { request } => self.abandoned(request),
             Stimulus::JobClosed { job } => self.job_closed(&job),
             Stimulus::Done { task, done } => self.done(task, done),

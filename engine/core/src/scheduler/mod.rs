@@ -6,6 +6,7 @@
 //! * `want`, `advance`: who wants how much of whom, and what an edge does next.
 //! * `keys`, `contents`, `look`: where keys come from and what they lead to.
 //! * `load`, `run`: a cached result, an execution.
+//! * `nested`: graphs that build ops ask for while they run, and why none of them waits for itself.
 //! * `records`: what a cache export is told.
 //! * `fail`, `tell`, `pins`: failures, reports, results in use.
 //! * `check`, `fault`, `bug`: invariants, and what happens when one does not hold.
@@ -26,6 +27,7 @@ mod fail;
 mod keys;
 mod load;
 mod look;
+mod nested;
 mod records;
 mod run;
 mod tell;
@@ -39,7 +41,7 @@ mod pins;
 
 pub use look::scoped_op;
 pub use machine::Scheduler;
-pub use protocol::{Answer, Instruction, Report, Stimulus, Work, WorkDone};
+pub use protocol::{Answer, Instruction, Report, Stimulus, Within, Work, WorkDone};
 pub use records::{EdgeInput, EdgeRecord, SourceRecord};
 
 #[cfg(test)]

@@ -166,6 +166,10 @@ pub(super) struct Node {
     /// How many of them are being made.
     pub(super) contents_asked: usize,
     pub(super) run: Run,
+    /// The build ops of the graphs that its run asked for.
+    pub(super) nested: BTreeSet<NodeId>,
+    /// How many build ops led to it, at least: none where a client's own graph has it. Counted for build ops.
+    pub(super) depth: usize,
     /// Under which keys others find that it runs.
     pub(super) live_keys: Vec<(Digest, Option<InputKey>)>,
     pub(super) failed: bool,
@@ -262,6 +266,8 @@ impl Node {
             contents: vec![Content::Unasked; vertex.inputs.len()],
             contents_asked: 0,
             run: Run::Idle,
+            nested: BTreeSet::new(),
+            depth: usize::MAX,
             live_keys: Vec::new(),
             failed: false,
             outputs: (0..vertex.outputs).map(|_| Output::new()).collect(),

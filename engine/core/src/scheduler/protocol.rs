@@ -35,6 +35,8 @@ pub enum Stimulus {
         /// The caches that the job imports, by a name for all of them together. Work is shared between jobs of the
         /// same scope, so that what an imported cache claims reaches only who asked for it.
         scope: Option<Digest>,
+        /// Set when a build op asks, while it runs, for the graph that it read.
+        within: Option<Within>,
     },
     /// A request is no longer of interest. It is still answered, with a `Cancelled` failure.
     Abandoned {
@@ -53,6 +55,15 @@ pub enum Stimulus {
         /// How it went.
         done: WorkDone,
     },
+}
+
+/// Where a nested graph is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Within {
+    /// The task that runs the build op.
+    pub task: TaskId,
+    /// How many graphs may be asked for within each other, the client's own aside.
+    pub limit: usize,
 }
 
 /// Something that the driver must do.

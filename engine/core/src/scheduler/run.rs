@@ -144,6 +144,7 @@ impl Scheduler {
                     && fresh_enough
                     && theirs.outputs.len() == node.outputs.len()
                     && self.share_input_keys(id, other)?
+                    && !self.waits_for(&[other], id)
                 {
                     return Ok(Some(other));
                 }
@@ -217,6 +218,7 @@ impl Scheduler {
         for input in &inputs {
             self.pins.drop_use(input);
         }
+        self.node_mut(id)?.nested.clear();
         let failure = match outcome {
             OpOutcome::Success(results) => return self.ran(id, &results),
             OpOutcome::Cancelled => Failure::new(

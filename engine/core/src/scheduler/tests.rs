@@ -2,6 +2,7 @@
 
 mod bench;
 mod cached;
+mod nested;
 mod shared;
 mod stopped;
 mod told;

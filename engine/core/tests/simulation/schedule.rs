@@ -253,6 +253,7 @@ impl Schedule {
             graph: asking.build.graph.clone(),
             edge: edge.clone(),
             scope: None,
+            within: None,
         };
         if asking.to_want > 0 {
             self.plan_in(Event::Want(job));

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -7,14 +8,21 @@ use cooper_core::ports::{
     Events, FileStat, ImageQuery, ReadFileRequest, ResolvedImage, ResultFiles,
 };
 use cooper_proto::Digest;
+use parking_lot::Mutex;
 
-/// Results that hold one file, `/name`, and a registry that has every image.
+/// Results that hold `/name` and what a test puts into all of them, and a registry that has every image.
 #[derive(Default)]
 pub(crate) struct FakeFiles {
     resolved: AtomicUsize,
+    put: Mutex<BTreeMap<String, Bytes>>,
 }
 
 impl FakeFiles {
+    /// Puts a file into every result.
+    pub(crate) fn put(&self, path: &str, content: impl Into<Bytes>) {
+        self.put.lock().insert(path.to_owned(), content.into());
+    }
+
     /// How often an image was asked for.
     pub(crate) fn resolved(&self) -> usize {
         self.resolved.load(Ordering::SeqCst)
@@ -26,6 +34,9 @@ impl ResultFiles for FakeFiles {
     async fn read_file(&self, request: ReadFileRequest) -> Result<Bytes, Failure> {
         if request.path == "/name" {
             return Ok(Bytes::from(request.result.0));
+        }
+        if let Some(content) = self.put.lock().get(&request.path) {
+            return Ok(content.clone());
         }
         let words = format!("{} not found", request.path);
         Err(Failure::new(FailureKind::NotFound, words))

@@ -63,6 +63,25 @@ impl Llb {
         self.add(name, inputs, pb::op::Op::Exec(exec))
     }
 
+    /// A build op whose definition is in a file of a state.
+    pub(crate) fn build(&mut self, name: &str, file: &str, state: &Digest) -> Digest {
+        let inputs = vec![pb::Input {
+            digest: state.to_string(),
+            index: 0,
+        }];
+        let build = pb::BuildOp {
+            builder: -1,
+            attrs: [("llbbuild.filename".to_owned(), file.to_owned())].into(),
+            inputs: [(
+                "buildkit.llb.definition".to_owned(),
+                pb::BuildInput { input: 0 },
+            )]
+            .into(),
+            ..pb::BuildOp::default()
+        };
+        self.add(name, inputs, pb::op::Op::Build(build))
+    }
+
     /// Says something more of all its ops.
     pub(crate) fn describe(&mut self, key: &'static str, value: &'static str) {
         self.described.push((key, value));

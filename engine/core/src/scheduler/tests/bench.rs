@@ -9,7 +9,10 @@ use crate::model::{
 };
 use crate::ports::conformance::MemoryStore;
 use crate::ports::{OpOutcome, SourceKey};
-use crate::scheduler::{Answer, Instruction, Report, Scheduler, Stimulus, Work, WorkDone};
+use crate::scheduler::{Answer, Instruction, Report, Scheduler, Stimulus, Within, Work, WorkDone};
+
+/// How deep graphs nest in these tests.
+pub(super) const NESTING: usize = 3;
 
 /// A scheduler with a world that answers questions at once and leaves runs to the test.
 #[derive(Default)]
@@ -121,6 +124,24 @@ impl Drawing {
         self.vertex(name, pb::op::Op::File(file), &inputs, 1, |_| {})
     }
 
+    /// A build op on the state that its definition is in. Each is a vertex of its own, whatever its key.
+    pub(super) fn build(&mut self, name: &str, file: &str, definition: &Edge) -> Edge {
+        let build = pb::BuildOp {
+            builder: -1,
+            attrs: [("llbbuild.filename".to_owned(), file.to_owned())].into(),
+            inputs: [(
+                "buildkit.llb.definition".to_owned(),
+                pb::BuildInput { input: 0 },
+            )]
+            .into(),
+            ..pb::BuildOp::default()
+        };
+        let inputs = std::slice::from_ref(definition);
+        self.vertex(name, pb::op::Op::Build(build), inputs, 1, |vertex| {
+            vertex.digest = Digest::sha256_of(name);
+        })
+    }
+
     fn vertex(
         &mut self,
         name: &str,
@@ -179,6 +200,17 @@ impl Bench {
     }
 
     pub(super) fn want(&mut self, job: &str, graph: &Arc<Graph>, edge: &Edge) -> u64 {
+        self.ask(job, graph, edge, None)
+    }
+
+    /// A build op that runs asks for the graph that it read.
+    pub(super) fn nest(&mut self, job: &str, build: &str, graph: &Arc<Graph>, edge: &Edge) -> u64 {
+        let task = self.running[build];
+        let limit = NESTING;
+        self.ask(job, graph, edge, Some(Within { task, limit }))
+    }
+
+    fn ask(&mut self, job: &str, graph: &Arc<Graph>, edge: &Edge, within: Option<Within>) -> u64 {
         self.asked += 1;
         self.stimulate(Stimulus::Wanted {
             request: RequestId(self.asked),
@@ -186,6 +218,7 @@ impl Bench {
             graph: Arc::clone(graph),
             edge: edge.clone(),
             scope: None,
+            within,
         });
         self.asked
     }
