@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use cooper_core::model::{FailureKind, redacted};
+use cooper_core::model::FailureKind;
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Evidence;
-use crate::job::{SolveOutcome, SolveSpec};
+use crate::job::{SolveOutcome, SolveSpec, shown};
 use crate::progress::{miss_kind, miss_text};
 
 /// The form's number; a record of another one is not read.
@@ -143,13 +143,13 @@ impl Record {
             version: VERSION,
             job: spec.job.0.clone(),
             frontend: spec.build.frontend().to_owned(),
-            options: shown(spec.options()),
+            options: shown(&spec.options()),
             exporters: spec
                 .exporters
                 .iter()
                 .map(|exporter| RecordedExporter {
                     kind: exporter.kind.clone(),
-                    attributes: exporter.attributes.clone(),
+                    attributes: shown(&exporter.attributes),
                 })
                 .collect(),
             begun_ns,
@@ -207,9 +207,4 @@ pub(crate) fn code_number(kind: &FailureKind) -> i32 {
         FailureKind::Internal => 13,
         FailureKind::Infrastructure => 14,
     }
-}
-/// Options without the passwords of addresses in them: the record stays on disk.
-fn shown(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let redact = |(key, value): (String, String)| (key, redacted(&value).into_owned());
-    options.into_iter().map(redact).collect()
 }

@@ -9,6 +9,7 @@ use cooper_core::remotecache::{Imported, IndexLimits};
 use cooper_proto::Digest;
 use futures::future::join_all;
 
+use super::credentials::CREDENTIALS;
 use super::{CacheSpec, Job};
 use crate::driver::{ImportSource, Imports, ImportsReady, ReadCaches, contain};
 use crate::engine::Parts;
@@ -17,17 +18,8 @@ use crate::progress::VertexScope;
 /// How many caches frontends may name in one build.
 const NAMED: usize = 64;
 
-/// Attributes by which the place of a cache is opened.
-const CREDENTIALS: [&str; 5] = [
-    "access_key_id",
-    "ghtoken",
-    "secret_access_key",
-    "session_token",
-    "token",
-];
-
 /// The option by which frontends are told of caches to import, as JSON.
-const OPTION: &str = "cache-imports";
+pub(super) const OPTION: &str = "cache-imports";
 
 /// The same for caches in registries, by their names.
 const OLD_OPTION: &str = "cache-from";
@@ -54,7 +46,8 @@ pub(crate) fn imports_of_options(
     let mut named = Vec::new();
     if let Some(text) = option(OPTION) {
         let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| {
-            let message = format!("failed to unmarshal {OPTION} ({text:?}): {error}");
+            // Not the text: it may hold what opens a cache's place.
+            let message = format!("failed to unmarshal {OPTION}: {error}");
             Failure::new(FailureKind::InvalidInput, message)
         })?;
         named.extend(entries.into_iter().map(|entry| CacheSpec {

@@ -1,5 +1,6 @@
 //! One build, from the request to its record.
 
+mod credentials;
 mod entitlement;
 mod imports;
 mod job_entry;
@@ -13,6 +14,7 @@ pub use outcome::SolveOutcome;
 pub use running::Running;
 pub use spec::{Build, CacheSpec, ExporterSpec, SolveSpec};
 
+pub(crate) use credentials::shown;
 pub(crate) use entitlement::Entitlements;
 pub(crate) use imports::{imports_of_options, widen_imports};
 pub(crate) use job_entry::{GatewayReturn, Job};

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use prost::Message;
 use tonic::Code;
 
-use crate::fake::{Bench, Client, Llb, Script, Served, Setup};
+use crate::fake::{Bench, Client, FakeExporter, Llb, Script, Served, Setup};
 
 async fn records(client: &mut Client, filter: &str) -> Vec<BuildHistoryRecord> {
     let request = BuildHistoryRequest {
@@ -148,4 +148,81 @@ async fn a_finished_build_leaves_its_progress_and_its_error_as_blobs() {
     drop(client);
     served.stop().await;
     bench.engine.shutdown().await;
+}
+
+// T-C21
+#[tokio::test]
+async fn no_credential_of_a_request_is_in_its_trace_or_in_anything_else_that_is_kept() {
+    let state = tempfile::tempdir().expect("a folder");
+    let bench = Bench::new(Setup {
+        state: Some(state.path().to_owned()),
+        exporters: vec![FakeExporter::new("image")],
+        ..Setup::default()
+    });
+    let served = Served::new(&bench.engine);
+    let mut client = served.client().await;
+    bench.worker.script("bad", Script::Exit(9));
+    let s3 = r#"{"Type":"s3","Attrs":{"bucket":"b","access_key_id":"CANARY","secret_access_key":"CANARY","session_token":"CANARY"}}"#;
+    let attributes = [("context", "https://user:CANARY@host/app.git")];
+    let caches = [("cache-imports", format!("[{s3}]"))];
+    let secrets = ["token", "ghtoken", "secret_access_key"].map(|key| (key, "CANARY"));
+    let text = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    for (job, step) in [("good", "fine"), ("failing", "bad")] {
+        let mut llb = Llb::default();
+        let base = llb.source("https://user:CANARY@host/base");
+        let step = llb.step(step, &[&base]);
+        let request = SolveRequest {
+            r#ref: job.to_owned(),
+            definition: Some(llb.wanting(&step)),
+            frontend_attrs: attributes
+                .into_iter()
+                .map(text)
+                .chain(caches.iter().map(|(key, value)| text((key, value))))
+                .collect(),
+            exporters: vec![cooper_proto::control::Exporter {
+                r#type: "image".into(),
+                attrs: secrets.into_iter().map(text).collect(),
+            }],
+            cache: Some(cooper_proto::control::CacheOptions {
+                imports: vec![cooper_proto::control::CacheOptionsEntry {
+                    r#type: "gha".into(),
+                    attrs: secrets.into_iter().map(text).collect(),
+                }],
+                ..Default::default()
+            }),
+            ..SolveRequest::default()
+        };
+        let solved = client.control.solve(request).await;
+        assert_eq!(solved.is_ok(), job == "good", "{solved:?}");
+        update(&mut client, job, false).await;
+    }
+    for record in records(&mut client, "").await {
+        let shown = format!("{record:?}");
+        assert!(!shown.contains("CANARY"), "{shown}");
+        let kept = [record.trace, record.logs, record.external_error];
+        for kept in kept.into_iter().flatten() {
+            let bytes = blob(&mut client, &kept.digest).await;
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains("CANARY"), "{}: {text}", kept.media_type);
+        }
+    }
+    drop(client);
+    served.stop().await;
+    bench.engine.shutdown().await;
+    let mut folders = vec![state.path().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(&path).expect("a file");
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains("CANARY"), "{}: {text}", path.display());
+        }
+    }
+    assert!(files > 0, "there is nothing to look at");
 }

@@ -22,6 +22,9 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
         let (before, after) = rest.split_at(at + 3);
         shown.push_str(before);
         let end = after.find(ends_authority).unwrap_or(after.len());
+        // An address where a name should be: what ends here is its scheme.
+        let is_scheme = after[..end].ends_with(':') && after[end..].starts_with("//");
+        let end = if is_scheme { end - 1 } else { end };
         let authority = &after[..end];
         let is_reference = REFERENCES.iter().any(|scheme| before.ends_with(scheme));
         if let Some((user, host)) = authority.rsplit_once('@')
@@ -75,6 +78,11 @@ mod tests {
             ("https://host/u:p@x", "https://host/u:p@x"),
             ("git@host:path", "git@host:path"),
             ("docker-image://a@sha256:b", "docker-image://a@sha256:b"),
+            (
+                "docker-image://https://u:p@host/a",
+                "docker-image://https://xxxxx:xxxxx@host/a",
+            ),
+            ("a://b://c://u:p@host", "a://b://c://xxxxx:xxxxx@host"),
             ("no address", "no address"),
             ("://", "://"),
         ] {
