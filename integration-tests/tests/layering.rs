@@ -240,6 +240,33 @@ fn unsafe_code_stands_only_behind_the_workers_system_calls() {
     }
 }
 
+// T-A16: what a client or an image names is opened inside its folder first and mounted by that descriptor, so that no link
+// or junction that is swapped in meanwhile is followed.
+#[test]
+fn nothing_that_others_name_is_mounted_by_its_path() {
+    let own_paths = [
+        "worker/src/mount/",
+        "worker/src/snapshot/stack.rs",
+        "worker/src/exec/container.rs",
+        "worker/src/cdi/edits.rs",
+    ];
+    let words = [
+        (
+            "DetachedMount::bind_path",
+            "mount what a descriptor refers to: DetachedMount::bind",
+        ),
+        ("mount_bind(", "mount what a descriptor refers to"),
+        ("MountFlags::BIND", "mount what a descriptor refers to"),
+    ];
+    // The bundle of another runtime has its own descriptors mounted.
+    let own = |name: &str| {
+        own_paths.iter().any(|own| name.starts_with(own))
+            || name == "worker/src/exec/runner/other/bundle.rs"
+    };
+    let found = breaches("worker/src", &words, own);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn one_file_of_the_command_line_names_the_concrete_parts_together() {
     let root = root();
