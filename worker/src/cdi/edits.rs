@@ -75,6 +75,7 @@ fn given(device: &str, node: &Node) -> Result<Device, DeviceError> {
         file_mode: node.file_mode,
         uid: node.uid.unwrap_or(0),
         gid: node.gid.unwrap_or(0),
+        host_path: node.host_path.clone(),
     })
 }
 

@@ -263,6 +263,7 @@ devices:
                 major: 1,
                 minor: 3,
                 file_mode: Some(0o600),
+                host_path: Some("/dev/null".into()),
                 ..node
             }]
         );

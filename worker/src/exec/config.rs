@@ -156,6 +156,10 @@ pub struct Device {
     /// Group.
     #[serde(default)]
     pub gid: u32,
+    /// Where the machine has it, if elsewhere. Our own runner mounts it from there where it may make none; the
+    /// specification of runtimes has no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<PathBuf>,
 }
 
 /// What of the machine a container may use. Limits of memory and CPU are kept by its control groups from outside.

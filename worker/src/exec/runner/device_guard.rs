@@ -120,10 +120,20 @@ fn outer_nodes(further: &[Device]) -> Result<Vec<(String, DetachedMount)>, Setup
     Ok(nodes)
 }
 
-/// A node of the same path outside, which must be the device that it is called.
+/// The machine's node of a device, which must be the device that it is called.
 fn outer_node(device: &Device) -> std::io::Result<DetachedMount> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let node = rustix::fs::openat(CWD, &device.path, flags, Mode::empty())?;
+    let place = device.host_path.as_ref().unwrap_or(&device.path);
+    let node = match rustix::fs::openat(CWD, place, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => {
+            let words = format!(
+                "there is no {} outside, and a plain user cannot make devices",
+                place.display()
+            );
+            return Err(std::io::Error::other(words));
+        }
+        node => node?,
+    };
     let stat = rustix::fs::fstat(&node)?;
     let kind = match device.kind.as_str() {
         "b" => FileType::BlockDevice,
@@ -131,7 +141,7 @@ fn outer_node(device: &Device) -> std::io::Result<DetachedMount> {
     };
     let number = rustix::fs::makedev(device.major, device.minor);
     if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
-        let words = format!("{} is another device outside", device.path.display());
+        let words = format!("{} is another device outside", place.display());
         return Err(std::io::Error::other(words));
     }
     DetachedMount::bind(node).map_err(std::io::Error::other)

@@ -215,6 +215,9 @@ fn runtime_config(launch: &Launch, other: &OtherLaunch) -> Step<Value> {
         // The mount itself has the other attributes already.
         mount.options = vec!["bind".into()];
     }
+    for device in &mut config.linux.devices {
+        device.host_path = None;
+    }
     let mut json = to_json(&config)?;
     json["process"] = process(&config, launch.input)?;
     json["linux"]["cgroupsPath"] = json!(other.cgroups_path);
