@@ -11,7 +11,8 @@ root=$1 programs=$2 self=$3
 mount --make-rshared /
 for directory in bin usr lib lib64 proc sys tmp "$programs"; do
     mkdir -p "$root/$directory"
-    [ ! -e "/$directory" ] || mount --bind "/$directory" "$root/$directory"
+    # With what is mounted below: the kernel lets a plain user take no part of it away.
+    [ ! -e "/$directory" ] || mount --rbind "/$directory" "$root/$directory"
 done
 before=$(cat /proc/self/mountinfo)
 chroot "$root" "$self" --exact chroot::container_runs_where_the_root_is_no_mount_point

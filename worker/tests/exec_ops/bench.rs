@@ -12,7 +12,7 @@ use cooper_core::ports::{
 };
 use cooper_proto::{Digest, pb};
 use cooper_worker::cdi::{CdiSettings, Devices};
-use cooper_worker::cgroup::Cgroups;
+use cooper_worker::cgroup::{CgroupRequest, Cgroups};
 use cooper_worker::exec::{OldRuntime, OtherRuntime, RunnerProgram};
 use cooper_worker::limits::Limits;
 use cooper_worker::meta::Meta;
@@ -21,6 +21,7 @@ use cooper_worker::network::{NetworkMode, NetworkSettings, Networks};
 use cooper_worker::op::exec::{ExecOps, ExecParts};
 use cooper_worker::snapshot::{Durability, Snapshots};
 use cooper_worker::state::StateDir;
+use cooper_worker::userns::Identity;
 use parking_lot::Mutex;
 
 pub(crate) struct Bench {
@@ -106,6 +107,25 @@ fn runner(state: &StateDir) -> (RunnerProgram, &'static str) {
             (program.with_runtime(other.unwrap()), "cooper-tests")
         }
     }
+}
+
+/// Whether this is root of a user namespace alone.
+pub(crate) fn is_plain_user() -> bool {
+    Identity::of_this_process().is_mapped()
+}
+
+/// Whether the machine's control groups, or those that were handed over, can have further ones.
+pub(crate) fn has_own_groups() -> bool {
+    let temp = tempfile::tempdir().unwrap();
+    let request = CgroupRequest {
+        id: "probe",
+        parent: "",
+        limits: None,
+        everywhere: true,
+    };
+    let groups = Cgroups::of_this_machine(&instance(&temp), "").unwrap();
+    let made = groups.make(request);
+    made.is_ok_and(|made| made.directories().is_ok_and(|all| !all.is_empty()))
 }
 
 /// A name that only one bench has.

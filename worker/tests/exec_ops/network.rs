@@ -12,8 +12,8 @@ const PLUGINS: &str = "/usr/lib/cni";
 /// Calls one test of this file again where all that it does to networks is gone with it.
 const IN_ITS_OWN_NETWORK: &str = r#"
 set -eu
-mkdir -p /var/lib/cni
-mount -t tmpfs none /var/lib/cni
+mount -t tmpfs none /var/lib
+mount -t tmpfs none /run
 "$1" --exact "network::$2"
 "#;
 
