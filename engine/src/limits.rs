@@ -22,6 +22,8 @@ pub struct Limits {
     pub containers_per_frontend: usize,
     /// How much output of its running steps a client is sent; all of it is in the log.
     pub output: OutputLimits,
+    /// How long a connection may be open before its client has said that it speaks HTTP/2.
+    pub greeting_wait: Duration,
     /// How long a request waits for a session that has not attached yet (parity sheet D).
     pub session_wait: Duration,
     /// How long a request for progress waits for a build that is not known yet (parity sheet F).
@@ -49,6 +51,8 @@ impl Default for Limits {
             refs_per_build: 10_000,
             containers_per_frontend: 100,
             output: OutputLimits::default(),
+            // gRPC's clients give a connection up that is not there after this time.
+            greeting_wait: Duration::from_secs(20),
             session_wait: Duration::from_secs(5),
             status_wait: Duration::from_secs(6),
             health_interval: Duration::from_secs(5),

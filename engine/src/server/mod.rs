@@ -5,6 +5,7 @@
 
 mod authority;
 mod connections;
+mod greeting;
 mod serve;
 
 mod content;

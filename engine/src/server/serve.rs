@@ -7,6 +7,7 @@ use cooper_proto::control::control_server::ControlServer;
 use cooper_proto::frontend::llb_bridge_server::LlbBridgeServer;
 use cooper_proto::trace::trace_service_server::TraceServiceServer;
 use cooper_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use futures::TryStreamExt;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -14,6 +15,7 @@ use super::connections::Connections;
 use super::content::ContentService;
 use super::control::ControlService;
 use super::gateway::GatewayService;
+use super::greeting::Greeted;
 use super::trace::TraceCollector;
 use crate::Engine;
 use crate::bridge::BuildBridge;
@@ -64,6 +66,8 @@ pub async fn serve_with(
     others: Routes,
     until: impl Future<Output = ()> + Send,
 ) -> Result<(), Failure> {
+    let wait = engine.parts().limits.greeting_wait;
+    let connections = connections.map_ok(move |connection| Greeted::within(wait, connection));
     let control = ControlServer::new(ControlService::new(engine.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
