@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use integration_tests::gate::{Gate, client, open_daemon};
 use integration_tests::peers::Cooperd;
-use integration_tests::sandbox::{Finished, Sandbox, binary, finish, path};
+use integration_tests::sandbox::{Finished, Sandbox, binary, finish, path, succeed};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 /// What a machine under load may take.
@@ -182,41 +182,53 @@ fn greeting(mut stream: UnixStream) -> Result<u8> {
     Ok(head[3])
 }
 
-// T-D: an error of accept does not end the loop that accepts.
-#[test]
-fn more_connections_than_descriptors_leave_the_daemon_serving() -> Result<()> {
-    let sandbox = Sandbox::new()?;
-    let daemon = Cooperd::start(&sandbox.path("daemon"))?;
+/// Connects to a socket of a daemon until it has no descriptor left, and lets go when its log says `words`.
+fn use_up_descriptors(daemon: &Cooperd, socket: &Path, words: &str) -> Result<()> {
     let id = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw);
     let open = fs::read_dir(format!("/proc/{}/fd", daemon.id()))?.count();
     let few = Some(u64::try_from(open)? + 8);
     // Not everybody may raise the highest one again.
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let usual = rustix::process::prlimit(
-        id,
-        Resource::Nofile,
-        Rlimit {
-            current: few,
-            maximum,
-        },
-    )?;
-    let socket = sandbox.path("daemon/cooperd.sock");
+    let few = Rlimit {
+        current: few,
+        maximum,
+    };
+    let usual = rustix::process::prlimit(id, Resource::Nofile, few)?;
     let mut crowd = Vec::new();
     for _ in 0..100 {
-        crowd.push(UnixStream::connect(&socket)?);
+        crowd.push(UnixStream::connect(socket)?);
     }
     let begun = Instant::now();
-    while !daemon.log().contains("a connection could not be taken") {
-        ensure!(
-            begun.elapsed() < PATIENCE,
-            "all were taken:\n{}",
-            daemon.log()
-        );
+    while !daemon.log().contains(words) {
+        let log = daemon.log();
+        ensure!(begun.elapsed() < PATIENCE, "all were taken:\n{log}");
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(crowd);
-    assert_eq!(greeting(UnixStream::connect(&socket)?)?, SETTINGS);
     rustix::process::prlimit(id, Resource::Nofile, usual)?;
+    Ok(())
+}
+
+// T-D: an error of accept does not end the loop that accepts.
+#[test]
+fn more_connections_than_descriptors_leave_the_daemon_serving() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let daemon = Cooperd::start(&sandbox.path("daemon"))?;
+    let socket = sandbox.path("daemon/cooperd.sock");
+    use_up_descriptors(&daemon, &socket, "a connection could not be taken")?;
+    assert_eq!(greeting(UnixStream::connect(&socket)?)?, SETTINGS);
+    Ok(())
+}
+
+// It ended the loop here: `cooper image` had no answer until the daemon was started again.
+#[test]
+fn more_connections_than_descriptors_leave_the_images_answered_for() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let daemon = Cooperd::start(&sandbox.path("daemon"))?;
+    let socket = sandbox.path("daemon/root/images.sock");
+    let words = "a question about images could not be taken";
+    use_up_descriptors(&daemon, &socket, words)?;
+    succeed(client(&sandbox, &["image", "ls"]))?;
     Ok(())
 }
 

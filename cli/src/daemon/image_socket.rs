@@ -2,6 +2,7 @@
 //! a socket in the folder, which belongs to the user alone.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_worker::images::ImageStore;
@@ -19,6 +20,9 @@ use crate::command::image::{ImageRequest, answer};
 /// # Units
 /// Bytes.
 const MAX_REQUEST: u64 = 1 << 20;
+
+/// How long no question is taken after one could not be.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The answer as it travels.
 #[derive(Serialize, Deserialize)]
@@ -49,8 +53,14 @@ pub(crate) async fn serve_images(
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let Ok((stream, _)) = accepted else {
-            break;
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // What a process lacks then (descriptors, memory) it lacks for a while.
+            Err(error) => {
+                tracing::warn!(%error, "a question about images could not be taken");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let (images, layers) = (images.clone(), layers.clone());
         calls.spawn(async move {
