@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use cooper_core::filters::{Fields, Filters};
+use cooper_core::filters::{Fields, Filters, check_size};
 use cooper_core::model::{Failure, FailureKind};
 
 use super::Record;
@@ -39,8 +39,9 @@ impl BuildFilters {
     /// Reads filters; times that are durations count back from now.
     ///
     /// # Errors
-    /// `InvalidInput` for what is none.
+    /// `InvalidInput` for what is none, and for too many.
     pub(crate) fn parse(texts: &[String], now_ns: u64) -> Result<Self, Failure> {
+        check_size(texts).map_err(|error| invalid(&error.to_string()))?;
         let any_of = texts.iter().map(|text| BuildFilter::parse(text, now_ns));
         Ok(Self {
             any_of: any_of.collect::<Result<_, _>>()?,
@@ -103,7 +104,7 @@ impl TimeCondition {
             (TimeField::Duration, None) => {
                 return Err(invalid(&format!("invalid duration {value}")));
             }
-            (_, Some(length)) => i128::from(now_ns) - length,
+            (_, Some(length)) => i128::from(now_ns).saturating_sub(length),
             (_, None) => {
                 parse_time(value).ok_or_else(|| invalid(&format!("invalid time {value}")))?
             }
@@ -262,6 +263,22 @@ mod tests {
                 BuildFilters::parse(&[text.to_owned()], 0).is_err(),
                 "{text}"
             );
+        }
+    }
+    // The first overflowed while it was taken from now.
+    #[test]
+    fn times_beyond_all_time_are_read_or_refused() {
+        for text in [
+            "startedAt>-170141183460469231731687303715884105727ns",
+            "completedAt<170141183460469231731687303715884105727ns",
+            "duration>=-170141183460469231731687303715884105727ns",
+            "startedAt<+9223372036854775807-12-31T23:59:59Z",
+            "startedAt<-9223372036854775808-01-01T00:00:00Z",
+            "startedAt<\u{e4}\u{e4}\u{e4}\u{e4}-01-01T00:00:00Z",
+        ] {
+            if let Ok(filters) = BuildFilters::parse(&[text.to_owned()], SECOND) {
+                let _either = filters.take(&record("any", 1, Some(2), None));
+            }
         }
     }
 }

@@ -8,5 +8,5 @@
 mod parse;
 mod select;
 
-pub use parse::FilterError;
+pub use parse::{FilterError, check_size};
 pub use select::{Fields, Filters};

@@ -1,20 +1,51 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::select::{Condition, Selector};
 
+/// Most bytes that a list of filters may have. Those of clients have some dozens.
+const MAX_BYTES: usize = 64 << 10;
+
+/// Most regular expressions in a list of filters.
+const MAX_PATTERNS: usize = 64;
+
+/// Most memory of one regular expression, and with it the time that reading it takes.
+///
+/// # Units
+/// Bytes.
+const PATTERN_BYTES: usize = 1 << 20;
+
 /// Why a filter could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("filter {filter:?}: {problem} at character {position}")]
-pub struct FilterError {
-    /// The filter.
-    pub filter: String,
-    /// What is wrong.
-    pub problem: &'static str,
-    /// Where, counted from 0.
-    pub position: usize,
+pub enum FilterError {
+    /// It is not in containerd's syntax.
+    #[error("filter {filter:?}: {problem} at character {position}")]
+    Syntax {
+        /// The filter.
+        filter: String,
+        /// What is wrong.
+        problem: &'static str,
+        /// Where, counted from 0.
+        position: usize,
+    },
+    /// Reading them all would take long.
+    #[error("filters have at most {MAX_BYTES} bytes and {MAX_PATTERNS} regular expressions in all")]
+    TooMany,
+}
+
+/// Checks that a list of filters is read in little time: clients wait for each other while one's are read.
+///
+/// # Errors
+/// `TooMany`.
+pub fn check_size(texts: &[String]) -> Result<(), FilterError> {
+    let bytes: usize = texts.iter().map(String::len).sum();
+    let patterns: usize = texts.iter().map(|text| text.matches("~=").count()).sum();
+    if bytes > MAX_BYTES || patterns > MAX_PATTERNS {
+        return Err(FilterError::TooMany);
+    }
+    Ok(())
 }
 
 /// Reads one filter: `selector[,selector…]`.
@@ -61,13 +92,16 @@ impl Reader<'_> {
                 match first {
                     '=' => Condition::Equal(value),
                     '!' => Condition::NotEqual(value),
-                    _ => Condition::Matches(
-                        Regex::new(&value).map_err(|_| self.refuse("no regular expression"))?,
-                    ),
+                    _ => Condition::Matches(self.pattern(&value)?),
                 }
             }
         };
         Ok(Selector { path, condition })
+    }
+
+    fn pattern(&mut self, text: &str) -> Result<Regex, FilterError> {
+        let built = RegexBuilder::new(text).size_limit(PATTERN_BYTES).build();
+        built.map_err(|_| self.refuse("no regular expression"))
     }
 
     fn name(&mut self) -> Result<String, FilterError> {
@@ -139,7 +173,7 @@ impl Reader<'_> {
 
     fn refuse(&mut self, problem: &'static str) -> FilterError {
         let here = self.rest.peek().map_or(self.text.len(), |(at, _)| *at);
-        FilterError {
+        FilterError::Syntax {
             filter: self.text.to_owned(),
             problem,
             position: self.text[..here].chars().count(),

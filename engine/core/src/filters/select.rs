@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use regex::Regex;
 
-use super::parse::{FilterError, parse};
+use super::parse::{FilterError, check_size, parse};
 
 /// Something whose fields can be asked for.
 pub trait Fields {
@@ -38,8 +38,9 @@ impl Filters {
     /// Reads filters.
     ///
     /// # Errors
-    /// When one of them is not in containerd's syntax.
+    /// When one of them is not in containerd's syntax, or when they are too many.
     pub fn parse(texts: &[String]) -> Result<Self, FilterError> {
+        check_size(texts)?;
         Ok(Self {
             any_of: texts
                 .iter()
@@ -152,5 +153,20 @@ mod tests {
             error.to_string(),
             "filter \"inuse,type=x\": unknown operator at character 11"
         );
+    }
+
+    // A request has room for a million of these, and the thread that reads them serves other clients as well.
+    #[test]
+    fn filters_that_take_long_to_read_are_refused() {
+        let pattern = |repeated: &str| format!("type~=\"{repeated}\"");
+        let many = vec![pattern("x"); 65];
+        let long = vec!["type".to_owned(); (64 << 10) / 4 + 1];
+        for texts in [many, long] {
+            assert_eq!(Filters::parse(&texts), Err(FilterError::TooMany));
+        }
+        let large = [pattern("\\\\pL{5000}")];
+        let refused = Filters::parse(&large).unwrap_err().to_string();
+        assert!(refused.contains("no regular expression"), "{refused}");
+        assert!(Filters::parse(&vec![pattern("x"); 64]).is_ok());
     }
 }
