@@ -129,20 +129,30 @@ pub(super) enum FailureCause {
     Machine,
 }
 
+/// Most letters of each text of a failure. A helper's child says it into a pipe that nobody reads while the child is
+/// there, so it has to fit into one.
+const FAILURE_LETTERS: usize = 2000;
+
 impl SetupFailure {
     pub(super) fn machine(step: impl Into<String>, error: impl std::fmt::Display) -> Self {
-        Self {
-            step: step.into(),
-            message: error.to_string(),
-            cause: FailureCause::Machine,
-        }
+        Self::new(step.into(), error.to_string(), FailureCause::Machine)
     }
 
     pub(super) fn request(step: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self::new(step.into(), error.to_string(), FailureCause::Request)
+    }
+
+    fn new(mut step: String, mut message: String, cause: FailureCause) -> Self {
+        for text in [&mut step, &mut message] {
+            if let Some((end, _)) = text.char_indices().nth(FAILURE_LETTERS) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
         Self {
-            step: step.into(),
-            message: error.to_string(),
-            cause: FailureCause::Request,
+            step,
+            message,
+            cause,
         }
     }
 }
@@ -258,5 +268,19 @@ pub(super) fn read_value<T: DeserializeOwned>(mut from: impl Read) -> io::Result
         Ok(None)
     } else {
         Ok(Some(serde_json::from_slice(&json)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A step with a host name of 70 kB never ended: its child waited for room in the pipe, and its helper for the child.
+    #[test]
+    fn a_failure_that_quotes_a_long_text_fits_into_a_pipe() {
+        let long = "\u{1}".repeat(1 << 20);
+        let failure = SetupFailure::request(format!("set the host name {long:?}"), &long);
+        let report = serde_json::to_vec(&Report::Failed(failure)).unwrap();
+        assert!(report.len() < 32 << 10, "{} bytes", report.len());
     }
 }
