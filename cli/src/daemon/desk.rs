@@ -138,7 +138,7 @@ impl Cooper for Desk {
         let text = explained
             .await
             .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(Status::not_found)?;
+            .map_err(|words| status_from_failure(&Failure::new(FailureKind::NotFound, words)))?;
         Ok(Response::new(ExplainResponse { text }))
     }
 }

@@ -14,8 +14,9 @@ use cooper_proto::content::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
+use super::status::refusal;
 use super::{status_from_failure, usage};
 use crate::Engine;
 use crate::progress::timestamp;
@@ -205,7 +206,8 @@ impl Content for ContentService {
     ) -> Result<Response<StatusResponse>, Status> {
         // Nothing is ever being written over this service.
         let name = request.into_inner().r#ref;
-        Err(Status::not_found(format!("no write {name:?} is under way")))
+        let words = format!("no write {name:?} is under way");
+        Err(refusal(Code::NotFound, &words))
     }
 
     async fn list_statuses(

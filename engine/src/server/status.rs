@@ -150,6 +150,11 @@ pub fn status_from_failure(failure: &Failure) -> Status {
     Status::with_details(code, message, status.encode_to_vec().into())
 }
 
+/// A refusal in words that may quote what the client sent.
+pub(super) fn refusal(code: Code, words: &str) -> Status {
+    Status::new(code, shortened(words))
+}
+
 /// A status travels as headers, and a client that is sent too many of them ends the whole connection.
 const MESSAGE_BYTES: usize = 16 << 10;
 

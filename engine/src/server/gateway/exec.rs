@@ -9,13 +9,13 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::program::{Act, Ears, Orders, Told, Voice, follow, orders};
 use super::signal::signal_number;
 use crate::bridge::BuildBridge;
 use crate::job::GatewayReturn;
-use crate::server::status::status_from_failure;
+use crate::server::status::{refusal, status_from_failure};
 
 /// Messages that wait for a frontend that is behind. Its programs wait with them.
 const WAITING: usize = 32;
@@ -107,7 +107,8 @@ impl Conversation {
             Some(Input::Signal(signal)) => {
                 let program = self.program(&id)?;
                 let number = signal_number(&signal.name).ok_or_else(|| {
-                    Status::invalid_argument(format!("Unknown signal {}", signal.name))
+                    let words = format!("Unknown signal {}", signal.name);
+                    refusal(Code::InvalidArgument, &words)
                 })?;
                 program.act(Act::Signal(number)).await;
             }
@@ -123,16 +124,18 @@ impl Conversation {
 
     fn program(&self, id: &str) -> Result<&Orders, Status> {
         let program = self.programs.get(id);
-        program.ok_or_else(|| Status::not_found(format!("IO for process {id:?} not found")))
+        program.ok_or_else(|| {
+            let words = format!("IO for process {id:?} not found");
+            refusal(Code::NotFound, &words)
+        })
     }
 
     /// The first program of a container is said to have started when it has, others at once, as BuildKit does: its clients
     /// read no news of a further program while one before it has more to say than was taken.
     async fn start(&mut self, id: String, init: InitMessage) -> Result<Work, Status> {
         if self.programs.contains_key(&id) {
-            return Err(Status::already_exists(format!(
-                "Process {id} already exists"
-            )));
+            let words = format!("Process {id} already exists");
+            return Err(refusal(Code::AlreadyExists, &words));
         }
         if self.programs.len() >= MAX_PROCESSES {
             return Err(Status::resource_exhausted("too many processes"));

@@ -16,7 +16,7 @@ use cooper_proto::frontend::{
 };
 use futures::stream::BoxStream;
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 use super::{convert, exec};
 use crate::Engine;
@@ -25,7 +25,7 @@ use crate::bridge::source_meta;
 use crate::engine::Parts;
 use crate::job::{CacheSpec, GatewayReturn, Open, ask_frontend, imports_of_options};
 use crate::server::control::worker_record;
-use crate::server::status::{failure_from_rpc, status_from_failure};
+use crate::server::status::{failure_from_rpc, refusal, status_from_failure};
 
 /// The key by which a call on the shared socket says which build it belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -108,7 +108,7 @@ impl GatewayService {
             .await;
         match open {
             Some(open) if open.0.gateway.is_some() => Ok(open),
-            _ => Err(Status::not_found(format!("no such job {id}"))),
+            _ => Err(refusal(Code::NotFound, &format!("no such job {id}"))),
         }
     }
 
