@@ -126,15 +126,18 @@ impl Walk<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.here(), name, flags, Mode::empty())
             .map_err(|errno| self.fail(errno))?;
-        if let Some(Owner { uid, gid }) = self.owner {
-            rustix::fs::chownat(
-                &fd,
-                "",
-                Some(Uid::from_raw(uid)),
-                Some(Gid::from_raw(gid)),
-                AtFlags::EMPTY_PATH,
-            )
-            .map_err(|errno| self.fail(errno))?;
+        if let Some(owner) = self.owner {
+            let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+            rustix::fs::chownat(&fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(
+                |errno| match errno {
+                    // What the kernel says of an id that this user namespace has not.
+                    Errno::INVAL => ConfineError::NoSuchOwner {
+                        path: self.whole.to_owned(),
+                        owner,
+                    },
+                    errno => self.fail(errno),
+                },
+            )?;
         }
         rustix::fs::fchmod(&fd, self.mode).map_err(|errno| self.fail(errno))?;
         let mut path: PathBuf = self.stack.iter().map(|(_, name)| name).collect();

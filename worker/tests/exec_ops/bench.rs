@@ -114,6 +114,14 @@ pub(crate) fn is_plain_user() -> bool {
     Identity::of_this_process().is_mapped()
 }
 
+/// Another user and group than root, where there are any.
+pub(crate) fn other_ids(user: u32, group: u32) -> (u32, u32) {
+    match Identity::of_this_process().is_single() {
+        true => (0, 0),
+        false => (user, group),
+    }
+}
+
 /// Whether the machine's control groups, or those that were handed over, can have further ones.
 pub(crate) fn has_own_groups() -> bool {
     let temp = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 use cooper_proto::pb;
 
-use crate::bench::{bench, has_own_groups, is_plain_user, sh};
+use crate::bench::{bench, has_own_groups, is_plain_user, other_ids, sh};
 
 /// A device that any root may write to, so that only a guard keeps a step from it: the kernel's log.
 const WRITE_A_DEVICE: &str = "/bin/busybox mknod /log c 1 11 && echo test > /log";
@@ -57,7 +57,8 @@ async fn insecure_step_has_the_rights_of_the_engine() {
     assert_eq!(bench.output(), format!("{own}\nSeccomp:\t0\n"));
     let mut as_user = sh("grep ^CapEff /proc/self/status");
     as_user.security = pb::SecurityMode::Insecure.into();
-    as_user.meta.as_mut().unwrap().user = "1000".into();
+    let (user, _) = other_ids(1000, 0);
+    as_user.meta.as_mut().unwrap().user = user.to_string();
     bench.succeeds(&as_user).await;
     assert_eq!(bench.output(), format!("{own}\n"));
 }

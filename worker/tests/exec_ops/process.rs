@@ -3,8 +3,9 @@ use std::path::Path;
 use cooper_core::model::FailureKind;
 use cooper_core::ports::OpOutcome;
 use cooper_proto::pb;
+use cooper_worker::userns::Identity;
 
-use crate::bench::{bench, sh};
+use crate::bench::{bench, other_ids, sh};
 
 #[tokio::test]
 async fn changes_become_a_result_and_stubs_do_not() {
@@ -60,7 +61,8 @@ async fn process_sees_what_its_meta_says() {
     );
     let meta = exec.meta.as_mut().unwrap();
     meta.cwd = "/made/for/me".into();
-    meta.user = "1000:1001".into();
+    let (user, group) = other_ids(1000, 1001);
+    meta.user = format!("{user}:{group}");
     meta.env = vec!["A=b c".into()];
     meta.hostname = "builder".into();
     meta.extra_hosts = vec![pb::HostIp {
@@ -73,11 +75,13 @@ async fn process_sees_what_its_meta_says() {
         hard: 78,
     }];
     let results = bench.succeeds(&exec).await;
-    let expected = "/made/for/me\n1000\n1001\n127.0.0.1\tlocalhost builder\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-                    10.0.0.5\tdb\nbuilder\n77\n";
+    let expected = format!(
+        "/made/for/me\n{user}\n{group}\n127.0.0.1\tlocalhost builder\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+         10.0.0.5\tdb\nbuilder\n77\n"
+    );
     let output = bench.output();
     let env = output
-        .strip_prefix(expected)
+        .strip_prefix(&expected)
         .unwrap_or_else(|| panic!("{output}"));
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     for variable in ["A=b c", path, "HOME=/"] {
@@ -95,8 +99,23 @@ async fn process_sees_what_its_meta_says() {
         .unwrap();
     assert_eq!(
         (made.owner.uid, made.owner.gid, made.mode),
-        (1000, 1001, 0o755)
+        (user, group, 0o755)
     );
+}
+
+#[tokio::test]
+async fn a_working_folder_of_a_user_that_there_is_not_is_the_step_s_fault() {
+    let bench = bench();
+    let mut exec = sh("pwd");
+    let meta = exec.meta.as_mut().unwrap();
+    meta.cwd = "/made/for/me".into();
+    // The kernel takes no owner of this number anywhere, and one id of a user who has no other.
+    meta.user = match Identity::of_this_process().is_single() {
+        true => "1000".into(),
+        false => u32::MAX.to_string(),
+    };
+    let failure = bench.fails(&exec).await;
+    assert_eq!(failure.kind, FailureKind::InvalidInput, "{failure}");
 }
 
 #[tokio::test]
@@ -146,15 +165,18 @@ async fn nothing_of_a_state_is_loaded_into_the_engine() {
     let script = "mkdir -p /etc /lib /usr/lib; echo 'passwd: evil' > /etc/nsswitch.conf; \
                   for name in /lib/libnss_evil.so.2 /usr/lib/libnss_evil.so.2 /bin/xz /bin/tar /bin/unpigz; do \
                   cp /bin/busybox $name 2>/dev/null || /bin/busybox cp /bin/busybox $name; done; \
-                  echo 'me:x:7:8::/:/bin/sh' > /etc/passwd";
-    let state = bench.succeeds(&sh(script)).await;
+                  echo 'me:x:UID:GID::/:/bin/sh' > /etc/passwd";
+    let (user, group) = other_ids(7, 8);
+    let script = script.replace("UID", &user.to_string());
+    let script = script.replace("GID", &group.to_string());
+    let state = bench.succeeds(&sh(&script)).await;
     let mut exec = sh("id -u");
     exec.meta.as_mut().unwrap().user = "me".into();
     let outcome = bench
         .run_on(&[&state[0]], &exec, Box::pin(std::future::pending()))
         .await;
     assert!(matches!(outcome, OpOutcome::Success(_)), "{outcome:?}");
-    assert_eq!(bench.output(), "7\n");
+    assert_eq!(bench.output(), format!("{user}\n"));
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let folder = bench.temp.path().to_str().unwrap();
     let loaded: Vec<_> = maps

@@ -1,7 +1,7 @@
 use cooper_core::model::FailureKind;
 use cooper_proto::pb;
 
-use crate::bench::{CANARY, bench, mount, sh};
+use crate::bench::{CANARY, bench, mount, other_ids, sh};
 
 // T-E5
 #[tokio::test]
@@ -10,11 +10,12 @@ async fn secret_is_seen_inside_and_never_on_disk() {
     let mut exec = sh(
         "test \"$(cat /run/secrets/key)\" = \"$KEY\" && stat -c '%a %u:%g' /run/secrets/key && ls /run/secrets; test -z \"$NONE\"",
     );
+    let (uid, gid) = other_ids(5, 6);
     let secret_opt = |id: &str, optional| {
         Some(pb::SecretOpt {
             id: id.into(),
-            uid: 5,
-            gid: 6,
+            uid,
+            gid,
             mode: 0o440,
             optional,
         })
@@ -42,7 +43,7 @@ async fn secret_is_seen_inside_and_never_on_disk() {
         },
     ];
     let results = bench.succeeds(&exec).await;
-    assert_eq!(bench.output(), "440 5:6\nkey\n");
+    assert_eq!(bench.output(), format!("440 {uid}:{gid}\nkey\n"));
     assert_eq!(bench.changes(&results[0]), [""; 0]);
     let found = std::process::Command::new("grep")
         .args(["-arl", CANARY])

@@ -1,14 +1,15 @@
 use cooper_core::model::FailureKind;
 use cooper_proto::pb;
 
-use crate::bench::{bench, mount, sh};
+use crate::bench::{bench, mount, other_ids, sh};
 
 fn ssh(id: &str, optional: bool) -> pb::Mount {
+    let (uid, gid) = other_ids(5, 6);
     pb::Mount {
         ssh_opt: Some(pb::SshOpt {
             id: id.into(),
-            uid: 5,
-            gid: 6,
+            uid,
+            gid,
             mode: 0o640,
             optional,
         }),
@@ -22,7 +23,8 @@ async fn agent_s_socket_is_there_for_the_step_alone() {
     let mut exec = sh("stat -c '%F %a %u:%g' /run/deep/agent");
     exec.mounts.push(ssh("default", false));
     let results = bench.succeeds(&exec).await;
-    assert_eq!(bench.output(), "socket 640 5:6\n");
+    let (uid, gid) = other_ids(5, 6);
+    assert_eq!(bench.output(), format!("socket 640 {uid}:{gid}\n"));
     assert_eq!(bench.changes(&results[0]), [""; 0], "no stub is left");
 }
 
@@ -77,6 +79,11 @@ async fn a_step_on_the_machine_s_network_finds_no_socket_of_ours_by_name() {
         drop(stop);
         said
     };
-    let (_cancelled, said) = tokio::join!(run, look);
+    tokio::pin!(run, look);
+    let said = tokio::select! {
+        ended = &mut run => panic!("it ended by itself: {ended:?}"),
+        said = &mut look => said,
+    };
+    run.await;
     assert_eq!(said, "up\n");
 }
