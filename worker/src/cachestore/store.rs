@@ -82,61 +82,67 @@ impl PersistentCache {
     }
 
     fn find(&self, query: &KeyQuery) -> Result<LookupAnswer, MetaError> {
-        let links = self.meta.read()?.open_table(LINKS)?;
-        Ok(LookupAnswer {
-            keys: matching(&links, query)?.into_iter().collect(),
-            op_known: next_keys(&links, &format!("{}|", query.op))?
-                .next()
-                .is_some(),
-            inputs_known: inputs_known(&links, query)?,
-            imported: Vec::new(),
+        self.meta.look(|view| {
+            let links = view.open_table(LINKS)?;
+            Ok(LookupAnswer {
+                keys: matching(&links, query)?.into_iter().collect(),
+                op_known: next_keys(&links, &format!("{}|", query.op))?
+                    .next()
+                    .is_some(),
+                inputs_known: inputs_known(&links, query)?,
+                imported: Vec::new(),
+            })
         })
     }
 
     fn made_by(&self, key: &CacheKeyId) -> Result<Vec<KeyQuery>, MetaError> {
-        let table = self.meta.read()?.open_table(BACKLINKS)?;
-        let key = key.0.as_str();
-        let mut made: BTreeMap<(Digest, u32), Vec<Vec<InputKey>>> = BTreeMap::new();
-        for entry in table.range((key, "")..)? {
-            let (at, ()) = entry.map(|(at, _)| (at, ()))?;
-            let (its_key, link) = at.value();
-            if its_key != key {
-                break;
+        self.meta.look(|view| {
+            let table = view.open_table(BACKLINKS)?;
+            let key = key.0.as_str();
+            let mut made: BTreeMap<(Digest, u32), Vec<Vec<InputKey>>> = BTreeMap::new();
+            for entry in table.range((key, "")..)? {
+                let (at, ()) = entry.map(|(at, _)| (at, ()))?;
+                let (its_key, link) = at.value();
+                if its_key != key {
+                    break;
+                }
+                let (op, output, input) = parse_link(link)?;
+                let inputs = made.entry((op, output)).or_default();
+                if let Some((position, input)) = input {
+                    inputs.resize(inputs.len().max(position + 1), Vec::new());
+                    inputs[position].push(input);
+                }
             }
-            let (op, output, input) = parse_link(link)?;
-            let inputs = made.entry((op, output)).or_default();
-            if let Some((position, input)) = input {
-                inputs.resize(inputs.len().max(position + 1), Vec::new());
-                inputs[position].push(input);
-            }
-        }
-        let made = made.into_iter();
-        Ok(made
-            .map(|((op, output), inputs)| KeyQuery { op, output, inputs })
-            .collect())
+            let made = made.into_iter();
+            Ok(made
+                .map(|((op, output), inputs)| KeyQuery { op, output, inputs })
+                .collect())
+        })
     }
 
     fn kept(&self, key: &CacheKeyId) -> Result<Vec<CachedResult>, MetaError> {
-        let table = self.meta.read()?.open_table(RESULTS)?;
-        let key = key.0.as_str();
-        let mut kept = Vec::new();
-        for entry in table.range((key, "")..)? {
-            let (at, created_ns) = entry?;
-            let (its_key, result) = at.value();
-            if its_key != key {
-                break;
+        self.meta.look(|view| {
+            let table = view.open_table(RESULTS)?;
+            let key = key.0.as_str();
+            let mut kept = Vec::new();
+            for entry in table.range((key, "")..)? {
+                let (at, created_ns) = entry?;
+                let (its_key, result) = at.value();
+                if its_key != key {
+                    break;
+                }
+                kept.push(CachedResult {
+                    result: ResultId(result.to_owned()),
+                    created_ns: created_ns.value(),
+                    imported: false,
+                });
             }
-            kept.push(CachedResult {
-                result: ResultId(result.to_owned()),
-                created_ns: created_ns.value(),
-                imported: false,
+            kept.sort_by(|a, b| {
+                let newest_first = b.created_ns.cmp(&a.created_ns);
+                newest_first.then_with(|| a.result.cmp(&b.result))
             });
-        }
-        kept.sort_by(|a, b| {
-            let newest_first = b.created_ns.cmp(&a.created_ns);
-            newest_first.then_with(|| a.result.cmp(&b.result))
-        });
-        Ok(kept)
+            Ok(kept)
+        })
     }
 }
 

@@ -18,8 +18,10 @@ impl Meta {
     /// # Errors
     /// When the store fails.
     pub fn document(&self, collection: &str, key: &str) -> Result<Option<Vec<u8>>, MetaError> {
-        let table = self.read()?.open_table(DOCUMENTS)?;
-        Ok(table.get((collection, key))?.map(|it| it.value().to_vec()))
+        self.look(|view| {
+            let table = view.open_table(DOCUMENTS)?;
+            Ok(table.get((collection, key))?.map(|it| it.value().to_vec()))
+        })
     }
 
     /// All documents of a collection, in the order of their keys.
@@ -27,17 +29,19 @@ impl Meta {
     /// # Errors
     /// When the store fails.
     pub fn documents(&self, collection: &str) -> Result<Vec<(String, Vec<u8>)>, MetaError> {
-        let table = self.read()?.open_table(DOCUMENTS)?;
-        let mut found = Vec::new();
-        for entry in table.range((collection, "")..)? {
-            let (key, value) = entry?;
-            let (its_collection, key) = key.value();
-            if its_collection != collection {
-                break;
+        self.look(|view| {
+            let table = view.open_table(DOCUMENTS)?;
+            let mut found = Vec::new();
+            for entry in table.range((collection, "")..)? {
+                let (key, value) = entry?;
+                let (its_collection, key) = key.value();
+                if its_collection != collection {
+                    break;
+                }
+                found.push((key.to_owned(), value.value().to_vec()));
             }
-            found.push((key.to_owned(), value.value().to_vec()));
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// Keeps, replaces or, with `None`, removes a document.

@@ -51,11 +51,13 @@ impl Meta {
     /// # Errors
     /// When the store fails or the record is damaged.
     pub fn image(&self, name: &str) -> Result<Option<ImageEntry>, MetaError> {
-        let table = self.read()?.open_table(IMAGES)?;
-        table
-            .get(name)?
-            .map(|it| ImageEntry::decode(name, it.value()))
-            .transpose()
+        self.look(|view| {
+            let table = view.open_table(IMAGES)?;
+            table
+                .get(name)?
+                .map(|it| ImageEntry::decode(name, it.value()))
+                .transpose()
+        })
     }
 
     /// All names, in order.
@@ -63,14 +65,16 @@ impl Meta {
     /// # Errors
     /// When the store fails or a record is damaged.
     pub fn images(&self) -> Result<Vec<ImageEntry>, MetaError> {
-        let table = self.read()?.open_table(IMAGES)?;
-        table
-            .iter()?
-            .map(|entry| {
-                let (name, value) = entry?;
-                ImageEntry::decode(name.value(), value.value())
-            })
-            .collect()
+        self.look(|view| {
+            let table = view.open_table(IMAGES)?;
+            table
+                .iter()?
+                .map(|entry| {
+                    let (name, value) = entry?;
+                    ImageEntry::decode(name.value(), value.value())
+                })
+                .collect()
+        })
     }
 
     /// Points a name at a manifest or index. A name that exists keeps its

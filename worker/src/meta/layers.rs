@@ -169,11 +169,13 @@ impl Meta {
     /// # Errors
     /// [`MetaError::NoLayer`], or the store's failure.
     pub fn layer(&self, id: &LayerId) -> Result<LayerInfo, MetaError> {
-        let table = self.read()?.open_table(LAYERS)?;
-        match table.get(id.as_str())? {
-            Some(found) => LayerInfo::decode(id.as_str(), found.value()),
-            None => Err(MetaError::NoLayer(id.clone())),
-        }
+        self.look(|view| {
+            let table = view.open_table(LAYERS)?;
+            match table.get(id.as_str())? {
+                Some(found) => LayerInfo::decode(id.as_str(), found.value()),
+                None => Err(MetaError::NoLayer(id.clone())),
+            }
+        })
     }
 
     /// Every layer, in the order of their ids.
@@ -181,14 +183,16 @@ impl Meta {
     /// # Errors
     /// When the store fails or a record is damaged.
     pub fn layers(&self) -> Result<Vec<LayerInfo>, MetaError> {
-        let table = self.read()?.open_table(LAYERS)?;
-        table
-            .iter()?
-            .map(|entry| {
-                let (id, value) = entry?;
-                LayerInfo::decode(id.value(), value.value())
-            })
-            .collect()
+        self.look(|view| {
+            let table = view.open_table(LAYERS)?;
+            table
+                .iter()?
+                .map(|entry| {
+                    let (id, value) = entry?;
+                    LayerInfo::decode(id.value(), value.value())
+                })
+                .collect()
+        })
     }
 
     /// The layer whose archive has this diff id.
@@ -196,16 +200,17 @@ impl Meta {
     /// # Errors
     /// When the store fails or the record is damaged.
     pub fn layer_by_diff_id(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, MetaError> {
-        let transaction = self.read()?;
-        let index = transaction.open_table(BY_DIFF_ID)?;
-        let Some(id) = index.get(diff_id.as_str())? else {
-            return Ok(None);
-        };
-        let layers = transaction.open_table(LAYERS)?;
-        layers
-            .get(id.value())?
-            .map(|found| LayerInfo::decode(id.value(), found.value()))
-            .transpose()
+        self.look(|view| {
+            let index = view.open_table(BY_DIFF_ID)?;
+            let Some(id) = index.get(diff_id.as_str())? else {
+                return Ok(None);
+            };
+            let layers = view.open_table(LAYERS)?;
+            layers
+                .get(id.value())?
+                .map(|found| LayerInfo::decode(id.value(), found.value()))
+                .transpose()
+        })
     }
 
     /// Keeps or replaces a layer's record.
@@ -260,16 +265,18 @@ impl Meta {
         diff_id: &Digest,
         compression: &str,
     ) -> Result<Option<LayerBlob>, MetaError> {
-        let table = self.read()?.open_table(BLOBS)?;
-        let Some(found) = table.get((diff_id.as_str(), compression))? else {
-            return Ok(None);
-        };
-        let record = BlobRecord::decode(found.value())?;
-        Ok(Some(LayerBlob {
-            digest: parse_digest(BlobRecord::KIND, &record.digest)?,
-            media_type: record.media_type,
-            size: record.size,
-        }))
+        self.look(|view| {
+            let table = view.open_table(BLOBS)?;
+            let Some(found) = table.get((diff_id.as_str(), compression))? else {
+                return Ok(None);
+            };
+            let record = BlobRecord::decode(found.value())?;
+            Ok(Some(LayerBlob {
+                digest: parse_digest(BlobRecord::KIND, &record.digest)?,
+                media_type: record.media_type,
+                size: record.size,
+            }))
+        })
     }
 
     /// Remembers a compressed form of a layer, and with `layer` that the layer has this diff
@@ -311,15 +318,18 @@ impl Meta {
     /// # Errors
     /// When the store fails or a record is damaged.
     pub fn layer_blobs(&self) -> Result<BTreeMap<Digest, Vec<Digest>>, MetaError> {
-        let table = self.read()?.open_table(BLOBS)?;
-        let mut forms: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
-        for entry in table.iter()? {
-            let (at, value) = entry?;
-            let diff_id = parse_digest(BlobRecord::KIND, at.value().0)?;
-            let blob = parse_digest(BlobRecord::KIND, &BlobRecord::decode(value.value())?.digest)?;
-            forms.entry(diff_id).or_default().push(blob);
-        }
-        Ok(forms)
+        self.look(|view| {
+            let table = view.open_table(BLOBS)?;
+            let mut forms: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
+            for entry in table.iter()? {
+                let (at, value) = entry?;
+                let diff_id = parse_digest(BlobRecord::KIND, at.value().0)?;
+                let blob =
+                    parse_digest(BlobRecord::KIND, &BlobRecord::decode(value.value())?.digest)?;
+                forms.entry(diff_id).or_default().push(blob);
+            }
+            Ok(forms)
+        })
     }
 
     /// Layers that no result has: what garbage collection may remove when no operation is
@@ -328,18 +338,19 @@ impl Meta {
     /// # Errors
     /// When the store fails or a record is damaged.
     pub fn unreferenced_layers(&self) -> Result<Vec<LayerInfo>, MetaError> {
-        let transaction = self.read()?;
-        let used = results::referenced(&transaction.open_table(results::table())?)?;
-        let table = transaction.open_table(LAYERS)?;
-        let mut unused = Vec::new();
-        for entry in table.iter()? {
-            let (id, value) = entry?;
-            let info = LayerInfo::decode(id.value(), value.value())?;
-            if !used.contains(&info.id) {
-                unused.push(info);
+        self.look(|view| {
+            let used = results::referenced(&view.open_table(results::table())?)?;
+            let table = view.open_table(LAYERS)?;
+            let mut unused = Vec::new();
+            for entry in table.iter()? {
+                let (id, value) = entry?;
+                let info = LayerInfo::decode(id.value(), value.value())?;
+                if !used.contains(&info.id) {
+                    unused.push(info);
+                }
             }
-        }
-        Ok(unused)
+            Ok(unused)
+        })
     }
 
     /// Removes the records of layers that still no result has, and returns those ids. Their

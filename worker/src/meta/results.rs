@@ -103,11 +103,13 @@ impl Meta {
         if id.is_scratch() {
             return Ok(ResultInfo::scratch());
         }
-        let table = self.read()?.open_table(RESULTS)?;
-        match table.get(id.0.as_str())? {
-            Some(found) => ResultInfo::decode(&id.0, found.value()),
-            None => Err(MetaError::NoResult(id.clone())),
-        }
+        self.look(|view| {
+            let table = view.open_table(RESULTS)?;
+            match table.get(id.0.as_str())? {
+                Some(found) => ResultInfo::decode(&id.0, found.value()),
+                None => Err(MetaError::NoResult(id.clone())),
+            }
+        })
     }
 
     /// Every result, in the order of their ids.
@@ -115,14 +117,16 @@ impl Meta {
     /// # Errors
     /// When the store fails or a record is damaged.
     pub fn results(&self) -> Result<Vec<ResultInfo>, MetaError> {
-        let table = self.read()?.open_table(RESULTS)?;
-        table
-            .iter()?
-            .map(|entry| {
-                let (id, value) = entry?;
-                ResultInfo::decode(id.value(), value.value())
-            })
-            .collect()
+        self.look(|view| {
+            let table = view.open_table(RESULTS)?;
+            table
+                .iter()?
+                .map(|entry| {
+                    let (id, value) = entry?;
+                    ResultInfo::decode(id.value(), value.value())
+                })
+                .collect()
+        })
     }
 
     /// Keeps a result whose layers have records, and pins it once before anybody could

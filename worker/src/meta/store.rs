@@ -140,13 +140,16 @@ impl Meta {
         Ok(value.take())
     }
 
-    /// A view of the store as it is now, which later changes do not alter.
+    /// Looks at the store as it is now, which later changes do not alter.
     ///
     /// # Errors
-    /// When the store fails.
-    pub(crate) fn read(&self) -> Result<ReadTransaction, MetaError> {
-        let begun = self.inner.database.begin(ReadableDatabase::begin_read)?;
-        Ok(begun.0)
+    /// What `look` returns, or the store's failure.
+    pub(crate) fn look<T>(
+        &self,
+        look: impl Fn(&ReadTransaction) -> Result<T, MetaError>,
+    ) -> Result<T, MetaError> {
+        let (view, _database) = self.inner.database.begin(ReadableDatabase::begin_read)?;
+        look(&view)
     }
 
     fn submit<T: Send + 'static>(
@@ -250,8 +253,8 @@ mod tests {
     }
 
     fn has(meta: &Meta, key: &str) -> bool {
-        let table = meta.read().unwrap().open_table(TEST).unwrap();
-        table.get(key).unwrap().is_some()
+        meta.look(|view| Ok(view.open_table(TEST)?.get(key)?.is_some()))
+            .unwrap()
     }
 
     #[test]

@@ -16,8 +16,10 @@ impl Meta {
     /// # Errors
     /// When the store fails.
     pub fn content_sums(&self, result: &ResultId) -> Result<Option<Vec<u8>>, MetaError> {
-        let table = self.read()?.open_table(SUMS)?;
-        Ok(table.get(result.0.as_str())?.map(|it| it.value().to_vec()))
+        self.look(|view| {
+            let table = view.open_table(SUMS)?;
+            Ok(table.get(result.0.as_str())?.map(|it| it.value().to_vec()))
+        })
     }
 
     /// Keeps the content sums that were computed of a result, in their own encoding, until the
