@@ -27,6 +27,23 @@ pub enum MetaError {
     Closed,
 }
 
+impl MetaError {
+    /// Whether the disk did not do its part. The database answers nothing more until it is opened again, and then the
+    /// same may work.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        let Self::Store(error) = self else {
+            return false;
+        };
+        matches!(
+            **error,
+            redb::Error::Io(_)
+                | redb::Error::PreviousIo
+                | redb::Error::LockPoisoned(_)
+                | redb::Error::Corrupted(_)
+        )
+    }
+}
+
 macro_rules! from_redb {
     ($($error:ident),+) => {$(
         impl From<redb::$error> for MetaError {

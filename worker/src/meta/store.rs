@@ -2,6 +2,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -15,6 +16,14 @@ pub(super) type Records = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// How many changes one transaction takes at most, so that the first does not wait long.
 const GROUP: usize = 256;
+
+/// How long is waited before a change is tried again that the disk did not take. The writer waits, so that who comes
+/// after does not overtake; a disk that stays full or broken is reported after this.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(5),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+];
 
 /// A write transaction, as a change sees it.
 pub struct Tables<'a> {
@@ -109,10 +118,11 @@ impl Meta {
 
     /// Makes a change and waits until it is durable.
     ///
-    /// `change` may run more than once, each time on a state without its earlier effects.
+    /// `change` may run more than once, each time on a state without its earlier effects; but for a failure of the disk
+    /// at the very end of a commit, after which they may be there or not.
     ///
     /// # Errors
-    /// What `change` returns, with nothing written; or the store's failure.
+    /// What `change` returns, with nothing written; or the store's failure, after several tries.
     pub fn write<T: Send + 'static>(
         &self,
         change: impl FnMut(&Tables<'_>) -> Result<T, MetaError> + Send + 'static,
@@ -140,7 +150,8 @@ impl Meta {
         Ok(value.take())
     }
 
-    /// Looks at the store as it is now, which later changes do not alter.
+    /// Looks at the store as it is now, which later changes do not alter. `look` may run once more: after a failure of
+    /// the disk nothing can be read before the file is opened again, whoever met the failure.
     ///
     /// # Errors
     /// What `look` returns, or the store's failure.
@@ -148,8 +159,15 @@ impl Meta {
         &self,
         look: impl Fn(&ReadTransaction) -> Result<T, MetaError>,
     ) -> Result<T, MetaError> {
-        let (view, _database) = self.inner.database.begin(ReadableDatabase::begin_read)?;
-        look(&view)
+        let once = || {
+            let (view, database) = self.inner.database.begin(ReadableDatabase::begin_read)?;
+            let seen = look(&view);
+            seen.inspect_err(|error| self.inner.database.has_failed(&database, error))
+        };
+        match once() {
+            Err(error) if error.is_of_the_disk() => once(),
+            seen => seen,
+        }
     }
 
     fn submit<T: Send + 'static>(
@@ -214,11 +232,22 @@ fn write_in_groups(database: &OpenDatabase, requests: &mpsc::Receiver<Request>) 
         // One alone; or one of many failed, and each gets an answer of its own.
         for request in group {
             let mut alone = [request];
-            let result = commit(database, &mut alone);
+            let result = commit_in_the_end(database, &mut alone);
             let [request] = alone;
             request.reply.send(result);
         }
     }
+}
+
+/// Commits, again when the disk fails: a record that is not kept costs whoever made it their work.
+fn commit_in_the_end(open: &OpenDatabase, group: &mut [Request]) -> Result<(), MetaError> {
+    for pause in PAUSES {
+        match commit(open, group) {
+            Err(error) if error.is_of_the_disk() => thread::sleep(pause),
+            committed => return committed,
+        }
+    }
+    commit(open, group)
 }
 
 fn commit(open: &OpenDatabase, group: &mut [Request]) -> Result<(), MetaError> {
