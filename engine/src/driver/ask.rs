@@ -175,12 +175,12 @@ impl Driver {
         let is_known = |cached: &&CachedResult| Some(&cached.result) == known;
         if let Some(cached) = listed.iter().find(is_known) {
             // It has a pin for as long as the build is open; the caller gets one more.
-            if self.world.worker.retain(&cached.result).await {
+            if self.world.worker.retain(&cached.result).await? {
                 return Ok(Some(cached.clone()));
             }
         }
         for cached in listed {
-            if self.world.worker.retain(&cached.result).await {
+            if self.world.worker.retain(&cached.result).await? {
                 return Ok(Some(cached));
             }
         }

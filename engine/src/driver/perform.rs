@@ -98,7 +98,7 @@ impl WorkKind {
             Self::SourceKey => WorkDone::SourceKey(Err(failure)),
             Self::Lookup => WorkDone::Lookup(Err(failure)),
             Self::Results => WorkDone::Results(Err(failure)),
-            Self::Load => WorkDone::Load(false),
+            Self::Load => WorkDone::Load(Err(failure)),
             Self::ContentKey => WorkDone::ContentKey(Err(failure)),
             Self::Run => WorkDone::Run(OpOutcome::Failed(failure)),
             Self::Save => WorkDone::Save(Err(failure)),

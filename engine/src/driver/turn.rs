@@ -3,7 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cooper_core::graph::{Graph, Vertex};
-use cooper_core::model::{Edge, Failure, JobId, Pin, RequestId, ResultId, TaskId};
+use cooper_core::model::{Edge, Failure, JobId, Pin, RequestId, ResultId, TaskId, Warning};
 use cooper_core::ports::OpOutcome;
 use cooper_core::scheduler::{
     Answer, EdgeRecord, Instruction, Report, Scheduler, Stimulus, Within, Work, WorkDone,
@@ -423,6 +423,7 @@ impl Turn {
             Report::Completed { cached, miss } => log.completed(&head, cached, miss),
             Report::Failed(failure) => log.failed(&head, &failure),
             Report::Cancelled => log.cancelled(&head),
+            Report::Unrecorded(failure) => log.warn(Some(&vertex.digest), &unrecorded(&failure)),
         }
     }
 
@@ -491,11 +492,23 @@ fn vertex_of(work: &Work) -> Option<&Vertex> {
     }
 }
 
+/// What a build is told when the cache cannot be written.
+fn unrecorded(failure: &Failure) -> Warning {
+    tracing::error!(%failure, "the result of a step could not be recorded");
+    Warning {
+        level: 1,
+        short: "the result of this step could not be recorded: later builds run it again"
+            .to_owned(),
+        detail: vec![failure.message.clone()],
+        ..Warning::default()
+    }
+}
+
 /// The results that finished work has pinned.
 fn pins(done: WorkDone, loads: Option<ResultId>) -> Vec<ResultId> {
     match done {
         WorkDone::Run(OpOutcome::Success(results)) => results,
-        WorkDone::Load(true) => loads.into_iter().collect(),
+        WorkDone::Load(Ok(true)) => loads.into_iter().collect(),
         _ => Vec::new(),
     }
 }

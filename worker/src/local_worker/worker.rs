@@ -9,6 +9,7 @@ use cooper_proto::{Digest, pb};
 use super::LocalWorker;
 use super::run::{Scheme, blocking};
 use crate::checksum::ChecksumError;
+use crate::snapshot::SnapshotError;
 use crate::source::{blob_material, git_material, http_material, image_material};
 
 /// Prefix of the labels that clients of BuildKit look at (parity sheet C7; the typo is theirs).
@@ -119,22 +120,26 @@ impl Worker for LocalWorker {
         blocking(move || ids.iter().try_for_each(|id| exec.forget_cache_mounts(id))).await
     }
 
-    async fn retain(&self, result: &ResultId) -> bool {
+    async fn retain(&self, result: &ResultId) -> Result<bool, Failure> {
         if result.is_scratch() {
-            return true;
+            return Ok(true);
         }
         let pin = self.snapshots.meta().pins().hold(result);
         let (snapshots, wanted) = (self.snapshots.clone(), result.clone());
-        let is_whole = blocking(move || {
-            let known = snapshots.meta().result(&wanted);
-            known.map_err(|error| Failure::new(FailureKind::Infrastructure, error.to_string()))
-        });
-        if is_whole.await.is_err() {
-            return false;
+        let lost = blocking(move || snapshots.lost_layers(&wanted).map_err(unknown)).await?;
+        let Some(lost) = lost else {
+            return Ok(false);
+        };
+        if !lost.is_empty() {
+            // Nothing that is pinned is forgotten.
+            drop(pin);
+            let snapshots = self.snapshots.clone();
+            blocking(move || snapshots.forget_lost(lost).map_err(unknown)).await?;
+            return Ok(false);
         }
         self.snapshots.meta().pins().pin(pin.result());
         self.uses.taken(pin.result());
-        true
+        Ok(true)
     }
 
     async fn end_build(&self, build: &JobId) {
@@ -148,4 +153,8 @@ impl Worker for LocalWorker {
             self.snapshots.meta().pins().unpin(result);
         }
     }
+}
+
+fn unknown(error: SnapshotError) -> Failure {
+    Failure::new(FailureKind::Infrastructure, error.to_string())
 }

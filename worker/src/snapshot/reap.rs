@@ -89,17 +89,14 @@ pub(super) fn layers(path: &Path, meta: &Meta) -> Result<(), SnapshotError> {
         }
     }
     if known.len() > present.len() {
-        forget_damaged(meta, &known, &present)?;
+        let lost = known.difference(&present).cloned().collect();
+        forget_lost(meta, &lost)?;
     }
     Ok(())
 }
 
-fn forget_damaged(
-    meta: &Meta,
-    known: &HashSet<LayerId>,
-    present: &HashSet<LayerId>,
-) -> Result<(), SnapshotError> {
-    let lost: HashSet<&LayerId> = known.difference(present).collect();
+/// Forgets what was made of layers whose directories are gone.
+pub(super) fn forget_lost(meta: &Meta, lost: &HashSet<LayerId>) -> Result<(), SnapshotError> {
     let mut results = Vec::new();
     for result in meta.results()? {
         if result.layers.iter().any(|layer| lost.contains(layer)) {
@@ -112,7 +109,7 @@ fn forget_damaged(
         "layer directories are gone; forgetting what was made of them"
     );
     meta.remove_results(results)?;
-    meta.remove_layers(lost.into_iter().cloned().collect())?;
+    meta.remove_layers(lost.iter().cloned().collect())?;
     Ok(())
 }
 

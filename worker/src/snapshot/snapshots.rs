@@ -19,7 +19,7 @@ use crate::{
     clock::now_ns,
     confine::Root,
     limits::Limits,
-    meta::{LayerId, LayerInfo, Meta, Pin, ResultInfo},
+    meta::{LayerId, LayerInfo, Meta, MetaError, Pin, ResultInfo},
     mount::opaque_mark,
     state::StateDir,
 };
@@ -117,6 +117,50 @@ impl Snapshots {
     #[must_use]
     pub fn snapshotter(&self) -> Snapshotter {
         self.inner.snapshotter
+    }
+
+    /// The layers of a state whose directories should be there and are not; `None` for a state that is not known.
+    ///
+    /// # Errors
+    /// When that cannot be known now.
+    pub fn lost_layers(&self, result: &ResultId) -> Result<Option<Vec<LayerId>>, SnapshotError> {
+        let meta = &self.inner.meta;
+        let info = match meta.result(result) {
+            Err(MetaError::NoResult(_)) => return Ok(None),
+            known => known?,
+        };
+        let mut lost = Vec::new();
+        for id in info.layers {
+            let unpacked = match meta.layer(&id) {
+                Err(MetaError::NoLayer(_)) => return Ok(None),
+                known => known?.unpacked,
+            };
+            let dir = self.layer_dir(&id);
+            let looked = dir.try_exists();
+            if unpacked && !looked.map_err(SnapshotError::io("looking for", dir))? {
+                lost.push(id);
+            }
+        }
+        Ok(Some(lost))
+    }
+
+    /// Takes a layer's directory away: its files are not what they were. Who has it mounted keeps it; the next start
+    /// removes it.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self, layer: &LayerId) -> Result<(), SnapshotError> {
+        let dir = self.layer_dir(layer);
+        let aside = self.inner.work.join(LayerId::random().as_str());
+        fs::rename(&dir, aside).map_err(SnapshotError::io("setting aside", dir))
+    }
+
+    /// Forgets what was made of layers whose directories are gone, so that it is made again. What somebody uses stays.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn forget_lost(&self, lost: Vec<LayerId>) -> Result<(), SnapshotError> {
+        reap::forget_lost(&self.inner.meta, &lost.into_iter().collect())
     }
 
     /// The state as one read-only directory. Views of the same state share one mount and

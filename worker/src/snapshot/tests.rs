@@ -186,6 +186,26 @@ fn a_state_whose_layer_directory_is_gone_is_forgotten_and_the_others_stay() {
 }
 
 #[test]
+fn a_layer_directory_that_goes_while_the_store_is_open_is_noticed() {
+    let fixture = Fixture::new();
+    let below = fixture.with_file(&scratch(), "a", "1");
+    let above = fixture.with_file(&below, "b", "2");
+    let (snapshots, meta) = (&fixture.snapshots, fixture.snapshots.meta());
+    assert_eq!(snapshots.lost_layers(&above).unwrap(), Some(vec![]));
+    let layer = meta.result(&below).unwrap().layers[0].clone();
+    fs::remove_dir_all(snapshots.layer_dir(&layer)).unwrap();
+    let lost = snapshots.lost_layers(&above).unwrap().unwrap();
+    assert_eq!(lost, [layer]);
+    for result in [&below, &above] {
+        meta.pins().unpin(result);
+    }
+    snapshots.forget_lost(lost).unwrap();
+    for result in [&below, &above] {
+        assert_eq!(snapshots.lost_layers(result).unwrap(), None);
+    }
+}
+
+#[test]
 fn layers_that_no_result_has_are_removed_with_their_directories() {
     let fixture = Fixture::new();
     let a = fixture.with_file(&scratch(), "a", "1");

@@ -75,8 +75,12 @@ pub trait Worker: Send + Sync {
         Ok(())
     }
 
-    /// Adds a pin to a result that is still kept; `false` when the worker no longer has it whole.
-    async fn retain(&self, result: &ResultId) -> bool;
+    /// Adds a pin to a result that is still kept; `false` when the worker no longer has it whole, so that records of it
+    /// lead nowhere.
+    ///
+    /// # Errors
+    /// When it cannot be known now; the result may be there.
+    async fn retain(&self, result: &ResultId) -> Result<bool, Failure>;
 
     /// Takes one pin from each result. Unknown results are ignored.
     async fn release(&self, results: Vec<ResultId>);

@@ -41,10 +41,10 @@ impl Scheduler {
                 self.on_results(task, edge, listed)
             }
             Purpose::Load(edge, result) => {
-                let WorkDone::Load(here) = done else {
+                let WorkDone::Load(told) = done else {
                     return Err(other());
                 };
-                self.on_load(task, edge, &result, here)
+                self.on_load(task, edge, &result, told)
             }
             Purpose::Content(node, input, result) => {
                 self.pins.drop_use(&result);

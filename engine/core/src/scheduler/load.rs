@@ -55,7 +55,8 @@ impl Scheduler {
             result, imported, ..
         }) = rest.pop_front()
         else {
-            self.output_mut(edge)?.miss = Some(MissReason::ResultGone);
+            let output = self.output_mut(edge)?;
+            output.miss.get_or_insert(MissReason::ResultGone);
             return self.build_instead(edge, stage);
         };
         let purpose = Purpose::Load(edge, result.clone());
@@ -77,11 +78,14 @@ impl Scheduler {
         task: TaskId,
         edge: EdgeId,
         result: &ResultId,
-        here: bool,
+        told: Result<bool, Failure>,
     ) -> Step {
+        let here = told == Ok(true);
         if here {
             self.pins.take(result);
-        } else {
+        }
+        // What cannot be looked at now may be there: its record stays.
+        if told == Ok(false) {
             let work = Work::Forget {
                 result: result.clone(),
             };
@@ -120,6 +124,9 @@ impl Scheduler {
             self.complete(edge, result.clone())?;
             self.tell_cached(edge.node)
         } else {
+            if told.is_err() {
+                self.output_mut(edge)?.miss = Some(MissReason::StoreFailed);
+            }
             self.load(edge, stage, rest)
         }
     }

@@ -187,8 +187,8 @@ pub enum WorkDone {
     Lookup(Result<LookupAnswer, Failure>),
     /// Of `Results`.
     Results(Result<Vec<CachedResult>, Failure>),
-    /// Of `Load`: whether the result is there and now pinned.
-    Load(bool),
+    /// Of `Load`: whether the result is there and now pinned. A failure says neither.
+    Load(Result<bool, Failure>),
     /// Of `ContentKey`.
     ContentKey(Result<Digest, Failure>),
     /// Of `Run`.
@@ -215,6 +215,8 @@ pub enum Report {
     Failed(Failure),
     /// It was stopped because nobody wants it any more.
     Cancelled,
+    /// It ran, and that could not be recorded: it runs again in later builds.
+    Unrecorded(Failure),
 }
 
 /// The answer to a request.

@@ -302,8 +302,12 @@ impl Scheduler {
         let Run::Saving { results } = run else {
             return Err(Bug::at(id, "results were saved that are not there"));
         };
-        // A store that cannot be written costs later builds time, not this one its result.
-        self.finish_run(id, results, &saved.unwrap_or_default())
+        // A store that cannot be written costs later builds time, not this one its result; but they are told.
+        let keys = saved.or_else(|failure| {
+            self.tell_unrecorded(id, &failure)?;
+            Ok(Vec::new())
+        })?;
+        self.finish_run(id, results, &keys)
     }
 
     /// All outputs have results now. `saved` holds keys by output and cache map, or nothing.

@@ -33,6 +33,18 @@ impl Scheduler {
         self.tell(id, Told::Over, &report, |told| told == Told::Started)
     }
 
+    /// The vertex ran, and the store does not know of it.
+    pub(super) fn tell_unrecorded(&mut self, id: NodeId, failure: &Failure) -> Step {
+        let waiting = self.node(id)?.jobs.iter();
+        let waiting: Vec<_> = waiting
+            .map(|(job, interest)| (*job, Arc::clone(&interest.vertex)))
+            .collect();
+        for (job, vertex) in waiting {
+            self.report(job, vertex, Report::Unrecorded(failure.clone()));
+        }
+        Ok(())
+    }
+
     /// The vertex failed by itself.
     pub(super) fn tell_failed(&mut self, id: NodeId, failure: &Failure) -> Step {
         let report = Report::Failed(failure.clone());

@@ -94,6 +94,7 @@ impl Job {
     /// Reports make sense in their order: what is over has begun, unless it was cached, and nothing begins twice.
     fn hear(&mut self, vertex: &Digest, report: &Report) {
         let had_begun = match report {
+            Report::Unrecorded(_) => return,
             Report::Started => !self.at_work.insert(vertex.clone()),
             Report::Completed { .. } | Report::Failed(_) | Report::Cancelled => {
                 self.at_work.remove(vertex)
@@ -104,7 +105,7 @@ impl Job {
             Report::Completed { cached, .. } => had_begun || *cached,
             Report::Cancelled => had_begun,
             // An op can fail before any work of it begins, by its inputs' contents.
-            Report::Failed(_) => true,
+            Report::Failed(_) | Report::Unrecorded(_) => true,
         };
         assert!(
             expected,
@@ -334,7 +335,7 @@ impl Schedule {
             let have_it = self.open_jobs_that_need(&vertex.digest);
             self.ran_for.insert(vertex.digest.clone(), have_it);
         }
-        self.counts.loads += usize::from(matches!(done, WorkDone::Load(true)));
+        self.counts.loads += usize::from(matches!(done, WorkDone::Load(Ok(true))));
         self.stimulate(Stimulus::Done { task: id, done });
     }
 

@@ -116,13 +116,16 @@ impl Worker {
             Work::Results { keys, .. } => WorkDone::Results(self.or_trouble(rng, |store| {
                 keys.iter().flat_map(|key| store.results_now(key)).collect()
             })),
-            Work::Load { result } => WorkDone::Load(match self.results.get_mut(result) {
-                Some(kept) => {
-                    kept.pins += 1;
-                    true
-                }
-                None => false,
-            }),
+            Work::Load { result } => {
+                let asked = self.or_trouble(rng, |_| ());
+                WorkDone::Load(asked.map(|()| match self.results.get_mut(result) {
+                    Some(kept) => {
+                        kept.pins += 1;
+                        true
+                    }
+                    None => false,
+                }))
+            }
             Work::ContentKey {
                 result, selectors, ..
             } => WorkDone::ContentKey(Ok(self.content_key(result, selectors))),

@@ -129,7 +129,7 @@ struct Claims(Arc<FakeWorker>);
 impl ImportedLayers for Claims {
     async fn compose(&self, blobs: &[Digest]) -> Result<Option<ResultId>, Failure> {
         let result = ResultId(format!("claimed {}", blobs[0].short()));
-        self.0.retain(&result).await;
+        self.0.retain(&result).await?;
         Ok(Some(result))
     }
 }

@@ -222,9 +222,9 @@ impl Worker for FakeWorker {
         }
     }
 
-    async fn retain(&self, result: &ResultId) -> bool {
+    async fn retain(&self, result: &ResultId) -> Result<bool, Failure> {
         self.change(|state| *state.pins.entry(result.clone()).or_default() += 1);
-        true
+        Ok(true)
     }
 
     async fn release(&self, results: Vec<ResultId>) {

@@ -53,18 +53,21 @@ pub async fn worker_results_suite(worker: &dyn Worker, one: ResultId, other: Res
         "a plain path must exist"
     );
 
-    assert!(
+    assert_eq!(
         worker.retain(&one).await,
+        Ok(true),
         "a pinned result can be pinned again"
     );
     worker.release(vec![one.clone()]).await;
-    assert!(
+    assert_eq!(
         worker.retain(&one).await,
+        Ok(true),
         "one pin is left, so that it is still there"
     );
     let never_made = ResultId(String::from("never made"));
-    assert!(
-        !worker.retain(&never_made).await,
+    assert_eq!(
+        worker.retain(&never_made).await,
+        Ok(false),
         "what was never made cannot be pinned"
     );
     worker.release(vec![never_made]).await;

@@ -38,6 +38,8 @@ pub(super) struct Bench {
     pub(super) pins: BTreeMap<ResultId, i64>,
     /// Results that the worker does not have any more.
     pub(super) gone: BTreeSet<ResultId>,
+    /// Whether results can be neither looked for nor recorded.
+    pub(super) broken: bool,
     /// What contents are digested to, by result; a result's own name if not said.
     pub(super) contents: BTreeMap<ResultId, String>,
     /// Sources whose keys cannot be told.
@@ -235,6 +237,13 @@ impl Bench {
         });
     }
 
+    fn unless_broken<T>(&self, answer: T) -> Result<T, Failure> {
+        match self.broken {
+            true => Err(Failure::new(FailureKind::Infrastructure, "the disk fails")),
+            false => Ok(answer),
+        }
+    }
+
     /// Ends a run well; its results are named after the vertex.
     pub(super) fn succeed(&mut self, name: &str) {
         let outputs = if name == "two" { 2 } else { 1 };
@@ -341,10 +350,10 @@ impl Bench {
             }
             Work::Load { result } => {
                 let here = !self.gone.contains(&result);
-                if here {
+                if here && !self.broken {
                     *self.pins.entry(result).or_default() += 1;
                 }
-                WorkDone::Load(here)
+                WorkDone::Load(self.unless_broken(here))
             }
             Work::ContentKey { result, .. } => {
                 let content = self.contents.get(&result).unwrap_or(&result.0);
@@ -356,7 +365,11 @@ impl Bench {
                 let save = |(query, result): &(_, Option<ResultId>)| {
                     self.store.save_now(query, result.as_ref())
                 };
-                WorkDone::Save(Ok(records.iter().map(save).collect()))
+                let saved = match self.broken {
+                    true => Vec::new(),
+                    false => records.iter().map(save).collect(),
+                };
+                WorkDone::Save(self.unless_broken(saved))
             }
             Work::Forget { result } => {
                 self.store.forget_now(&result);

@@ -78,6 +78,48 @@ fn result_that_is_gone_is_built_again() {
     assert_eq!(bench.told("second", "top").last(), Some(&&ran));
 }
 
+// One failing sync of the disk lost the records of results that were there: they could not be looked for, and were
+// taken to be gone.
+#[test]
+fn result_that_cannot_be_looked_for_now_is_not_forgotten() {
+    let (graph, top) = chain();
+    let mut bench = built(&graph, &top);
+    bench.broken = true;
+    let request = bench.want("second", &graph, &top);
+    bench.succeed_all();
+    assert!(bench.answers[&request].is_ok(), "it is built instead");
+    let told = bench.told("second", "top");
+    let miss = Some(MissReason::StoreFailed);
+    let ran = Report::Completed {
+        cached: false,
+        miss,
+    };
+    assert_eq!(told.last(), Some(&&ran));
+    bench.close("second");
+    let mut bench = Bench::after(bench);
+    bench.want("third", &graph, &top);
+    assert!(bench.begun.is_empty(), "the record is still there");
+}
+
+#[test]
+fn build_is_told_of_a_result_that_cannot_be_recorded() {
+    let (graph, top) = chain();
+    let mut bench = Bench::default();
+    bench.broken = true;
+    let request = bench.want("first", &graph, &top);
+    bench.succeed_all();
+    assert!(bench.answers[&request].is_ok());
+    let unrecorded = |report: &&&Report| matches!(report, Report::Unrecorded(_));
+    for name in ["base", "middle", "top"] {
+        let told = bench.told("first", name);
+        assert_eq!(
+            told.iter().filter(unrecorded).count(),
+            1,
+            "{name}: {told:?}"
+        );
+    }
+}
+
 #[test]
 fn unchanged_content_of_another_session_is_a_hit() {
     let (graph, top) = with_context("one");
