@@ -134,7 +134,7 @@ impl Engine {
         let exporters = parts.exporters.into_iter();
         let cache_importers = parts.cache_importers.into_iter();
         let cache_exporters = parts.cache_exporters.into_iter();
-        Ok(Self {
+        let engine = Self {
             parts: Arc::new(Parts {
                 worker: parts.worker,
                 storage: parts.storage,
@@ -161,7 +161,25 @@ impl Engine {
                 collect,
             }),
             driver: Arc::new(Mutex::new(Some(task))),
-        })
+        };
+        engine.reap();
+        Ok(engine)
+    }
+
+    /// Cleans up after a process that was killed, beside the first builds.
+    fn reap(&self) {
+        let parts = Arc::clone(&self.parts);
+        let reaping = async move {
+            match parts.history.let_go_of_lost().await {
+                Ok(true) => parts.collect.notify_one(),
+                Ok(false) => {}
+                Err(failure) => {
+                    tracing::warn!(%failure, "blobs of builds without a record stay until the next start");
+                }
+            }
+        };
+        // Joined by the engine's end.
+        let _ends_by_itself = self.parts.tasks.spawn("reaping", reaping);
     }
 
     /// Starts a build that goes on until its end or until the answer is dropped.

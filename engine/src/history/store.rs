@@ -115,6 +115,24 @@ impl History {
         Ok(())
     }
 
+    /// Lets go of blobs of builds that have no record: the process was killed after it kept the blobs and before it
+    /// wrote the record. Tells whether there were any.
+    ///
+    /// # Errors
+    /// `Infrastructure` when the holders cannot be listed or let go of.
+    pub(crate) async fn let_go_of_lost(&self) -> Result<bool, Failure> {
+        let mut any = false;
+        for lost in self.blobs.holders(HOLDERS).await? {
+            // Looked at anew for each: builds begin meanwhile, with a record before they keep anything.
+            let is_known = self.records.lock().keys().any(|job| holder(job) == lost);
+            if !is_known {
+                self.blobs.let_go(&lost).await?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
     /// Where a build's log is.
     pub(crate) fn log_path(&self, job: &JobId) -> PathBuf {
         self.logs.join(format!("{}.progress", file_name(job)))
@@ -332,9 +350,12 @@ pub(super) fn read(path: &Path) -> Option<Record> {
     (record.version == VERSION).then_some(record)
 }
 
+/// What the names of holders begin with.
+const HOLDERS: &str = "history/";
+
 /// The name under which the content store keeps blobs of a build.
 fn holder(job: &JobId) -> String {
-    format!("history/{}", file_name(job))
+    format!("{HOLDERS}{}", file_name(job))
 }
 
 fn file_name(job: &JobId) -> String {

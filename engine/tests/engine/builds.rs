@@ -2,18 +2,22 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cooper_core::cachekey::MissReason;
 use cooper_core::model::{FailureKind, JobId};
 use cooper_core::policy::Rules;
 use cooper_core::ports::{
-    Bridge, FrontendPart, FrontendRequest, FrontendResult, ImageAnswer, ImageQuery, ResolveMode,
+    Blobs, Bridge, FrontendPart, FrontendRequest, FrontendResult, ImageAnswer, ImageQuery,
+    ResolveMode,
 };
 use cooper_engine::Limits;
 use cooper_engine::job::{Build, ExporterSpec, SolveSpec};
 use cooper_proto::pb;
 use cooper_proto::source_policy::{Policy, PolicyAction, Rule, Selector, Update};
 
-use crate::fake::{Bench, FakeExporter, FakeFrontend, Llb, Script, Setup, all, output_of};
+use crate::fake::{
+    Bench, FakeBlobs, FakeExporter, FakeFrontend, Llb, Script, Setup, all, output_of,
+};
 
 fn exporter(kind: &str, behaviour: &str) -> ExporterSpec {
     let attributes = match behaviour {
@@ -398,6 +402,35 @@ async fn a_finished_build_can_be_followed_and_is_in_the_history() {
     let ending = records[0].ending.as_ref().expect("it ended");
     assert_eq!(ending.failure, None);
     assert!(ending.vertices.iter().any(|vertex| vertex.name == "step"));
+}
+
+// Killed after it kept blobs for a build's record and before it wrote the record, an engine leaked the blobs.
+#[tokio::test]
+async fn blobs_of_a_build_without_a_record_go_with_the_next_start() {
+    let state = tempfile::tempdir().expect("a folder");
+    let blobs = Arc::new(FakeBlobs::default());
+    let setup = || Setup {
+        state: Some(state.path().to_owned()),
+        blobs: Arc::clone(&blobs),
+        ..Setup::default()
+    };
+    let bench = Bench::new(setup());
+    let solved = bench
+        .engine
+        .solve(Bench::graph("whole", Llb::chain("base", &["step"])));
+    assert!(solved.await.result.is_ok());
+    bench.engine.shutdown().await;
+    let whole = blobs.holders("").await.expect("a list");
+    assert!(!whole.is_empty(), "its progress is kept");
+    for holder in ["history/killed", "other/kept"] {
+        let bytes = Some(Bytes::from(holder));
+        blobs.keep(holder, Box::new(bytes)).await.expect("kept");
+    }
+
+    Bench::new(setup()).engine.shutdown().await;
+    let kept = blobs.holders("").await.expect("a list");
+    let others = vec!["other/kept".to_owned()];
+    assert_eq!(kept, [whole, others].concat());
 }
 
 #[tokio::test]

@@ -95,6 +95,21 @@ impl Blobs for LocalWorker {
         self.note_held(holder, held).await
     }
 
+    async fn holders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let (meta, prefix) = (self.snapshots.meta().clone(), prefix.to_owned());
+        blocking(move || {
+            let held = meta.documents(HELD).map_err(|error| meta_failure(&error))?;
+            let holders = held.iter().filter_map(|(key, _)| key.rsplit_once('|'));
+            let mut holders: Vec<_> = holders
+                .filter(|(holder, _)| holder.starts_with(&prefix))
+                .map(|(holder, _)| holder.to_owned())
+                .collect();
+            holders.dedup();
+            Ok(holders)
+        })
+        .await
+    }
+
     async fn let_go(&self, holder: &str) -> Result<(), Failure> {
         let meta = self.snapshots.meta().clone();
         let prefix = format!("{holder}|");

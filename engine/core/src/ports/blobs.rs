@@ -43,6 +43,12 @@ pub trait Blobs: Send + Sync {
     /// `NotFound` when there is no such blob.
     async fn hold(&self, holder: &str, blob: &Descriptor) -> Result<(), Failure>;
 
+    /// The holders whose names begin so, in order.
+    ///
+    /// # Errors
+    /// `Infrastructure` when the store cannot be asked.
+    async fn holders(&self, prefix: &str) -> Result<Vec<String>, Failure>;
+
     /// Forgets a holder. What nobody else needs goes with the next collection.
     ///
     /// # Errors

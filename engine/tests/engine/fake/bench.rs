@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     /// Where caches are kept.
     pub(crate) remote: Option<Arc<FakeRemote>>,
+    /// Blobs that outlive the bench.
+    pub(crate) blobs: Arc<FakeBlobs>,
     /// A folder that outlives the bench.
     pub(crate) state: Option<PathBuf>,
 }
@@ -59,7 +61,7 @@ impl Bench {
             worker: Arc::<FakeWorker>::clone(&worker),
             cache: Arc::new(FakeCache::default()),
             storage: Arc::new(FakeStorage),
-            blobs: Arc::new(FakeBlobs::default()),
+            blobs: setup.blobs,
             files: Arc::<FakeFiles>::clone(&files),
             containers: setup
                 .containers

@@ -65,6 +65,13 @@ impl Blobs for FakeBlobs {
         Ok(())
     }
 
+    async fn holders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let held = self.held.lock();
+        let holders: BTreeSet<_> = held.iter().map(|(holder, _)| holder.clone()).collect();
+        let wanted = holders.into_iter().filter(|it| it.starts_with(prefix));
+        Ok(wanted.collect())
+    }
+
     async fn let_go(&self, holder: &str) -> Result<(), Failure> {
         let mut held = self.held.lock();
         held.retain(|(by, _)| by != holder);

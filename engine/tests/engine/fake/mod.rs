@@ -15,6 +15,7 @@ mod storage;
 mod worker;
 
 pub(crate) use bench::{Bench, Setup, all, output_of};
+pub(crate) use blobs::FakeBlobs;
 pub(crate) use client::{Client, PATIENCE, Served};
 pub(crate) use containers::FakeContainers;
 pub(crate) use counted::{CountedContainers, Counts};
