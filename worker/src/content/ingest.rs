@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::{ContentError, ContentStore};
 
+/// A blob that is there already is read again up to this size in bytes before another copy of it is thrown away.
+const LOOKED_THROUGH: u64 = 1 << 20;
+
 /// What was announced of a blob before its bytes arrive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
@@ -217,7 +220,7 @@ impl Ingest {
             return Err(ContentError::Digest { expected, received });
         }
         let target = self.store.blob_path(&received);
-        if !self.store.contains(&received) {
+        if !self.is_kept(&received) {
             self.file
                 .sync_all()
                 .map_err(ContentError::io("syncing", &path))?;
@@ -226,6 +229,15 @@ impl Ingest {
             sync_parent(&target)?;
         }
         Ok(VerifiedBlob::new(received, self.written))
+    }
+
+    /// Whether the store has these bytes under their digest. One that went bad there gives way to the one that arrived,
+    /// as far as looking is cheap.
+    fn is_kept(&self, digest: &Digest) -> bool {
+        if !matches!(self.store.size(digest), Ok(Some(size)) if size == self.written) {
+            return false;
+        }
+        self.written > LOOKED_THROUGH || self.store.reads_whole(digest)
     }
 
     /// How many bytes have been appended.

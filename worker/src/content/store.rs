@@ -161,6 +161,13 @@ impl ContentStore {
         }
     }
 
+    /// Whether the blob is there and its bytes are those of its digest.
+    pub(super) fn reads_whole(&self, digest: &Digest) -> bool {
+        let read = self.reader(digest).ok();
+        let found = read.and_then(|mut file| digest_of(digest.algorithm(), &mut file).ok());
+        found.is_some_and(|(found, _)| found == *digest)
+    }
+
     /// Removes the blob. That it is not there is no error.
     ///
     /// # Errors
@@ -326,6 +333,18 @@ mod tests {
             assert!(matches!(error, ContentError::Damaged { .. }), "{error}");
             assert!(!store.contains(&digest));
             assert_eq!(names_in(&dir.path().join("quarantine")), 1);
+            store.put(b"hello").unwrap();
+            store.verify(&digest).unwrap();
+        }
+    }
+
+    // RT-17: a document that went bad stayed so though every build made it anew.
+    #[test]
+    fn bytes_that_arrive_anew_take_the_place_of_damaged_ones() {
+        let (_dir, store) = store();
+        let digest = store.put(b"hello").unwrap().digest().clone();
+        for bad in ["jello", "hell", ""] {
+            fs::write(store.blob_path(&digest), bad).unwrap();
             store.put(b"hello").unwrap();
             store.verify(&digest).unwrap();
         }

@@ -22,6 +22,7 @@ use super::{
     image_writer::{WrittenImage, WrittenLayer, tell},
 };
 use crate::{
+    content::ContentError,
     distribution::{Access, BlobFile, Keychain, Repository, RepositoryName, SessionKeychain},
     images::content_failure,
     source::{layer_failure, repository_of},
@@ -183,8 +184,16 @@ impl Push<'_> {
             size: descriptor.size,
             path: content.blob_path(&descriptor.digest),
         };
-        repository.push_blob(&blob, sources, progress).await?;
-        Ok(())
+        let pushed = repository.push_blob(&blob, sources, progress).await;
+        if pushed.is_err() {
+            // A registry refuses bytes that are not what they are called.
+            let (content, digest) = (content.clone(), blob.digest);
+            let verified = tokio::task::spawn_blocking(move || content.verify(&digest)).await;
+            if let Ok(Err(damaged @ ContentError::Damaged { .. })) = verified {
+                return Err(content_failure(&damaged));
+            }
+        }
+        Ok(pushed.map(|_| ())?)
     }
 
     async fn push_manifests(&self, repository: &Repository, named: &str) -> Result<(), Failure> {

@@ -105,7 +105,12 @@ impl Layers {
         let layer = &chain[index];
         let lock = self.inner.locks.of(layer);
         let _one_at_a_time = lock.lock();
-        self.archive_locked(layer, &chain[..index], wanted)
+        let below = &chain[..index];
+        match self.archive_locked(layer, below, wanted) {
+            // What it was to be made from went bad and is gone: from what else there is.
+            Err(error) if error.is_damage() => self.archive_locked(layer, below, wanted),
+            made => made,
+        }
     }
 
     fn archive_locked(
@@ -170,10 +175,9 @@ impl Layers {
         }
         let (made, blob) = self.make(info, below, wanted)?;
         if made != *diff_id {
-            return Err(LayerError::DiffId {
-                expected: diff_id.clone(),
-                found: made,
-            });
+            // Without its directory the layer is lost, and what made it runs again.
+            self.inner.snapshots.set_aside(&info.id)?;
+            return Err(LayerError::Altered(info.id.clone()));
         }
         self.meta()
             .save_layer_blob(diff_id, compression.name(), &blob, None)?;
@@ -215,20 +219,20 @@ impl Layers {
             return Ok(None);
         }
         // Fetched and never unpacked: nobody has looked yet whether the image tells the truth.
+        self.check_diff_id(&blob, diff_id)
+            .map_err(|error| self.blame(&blob.digest, error))?;
+        self.meta()
+            .save_layer_blob(diff_id, compression.name(), &blob, None)?;
+        Ok(Some((compression, blob)))
+    }
+
+    fn check_diff_id(&self, blob: &LayerBlob, diff_id: &Digest) -> Result<(), LayerError> {
         let reader = self.inner.content.reader(&blob.digest)?;
         let archive = decompress(reader, &self.inner.limits)?;
         let (_, found) = read_and_hash(archive, |input| {
             std::io::copy(input, &mut std::io::sink()).map_err(LayerError::Io)
         })?;
-        if found != *diff_id {
-            return Err(LayerError::DiffId {
-                expected: diff_id.clone(),
-                found,
-            });
-        }
-        self.meta()
-            .save_layer_blob(diff_id, compression.name(), &blob, None)?;
-        Ok(Some((compression, blob)))
+        same(diff_id, found)
     }
 
     /// Makes the archive of a directory: walking, hashing, compressing and writing overlap.
@@ -270,18 +274,17 @@ impl Layers {
         diff_id: &Digest,
         wanted: Wanted,
     ) -> Result<LayerBlob, LayerError> {
-        let reader = self.inner.content.reader(&from.digest)?;
-        let mut archive = decompress(reader, &self.inner.limits)?;
-        let (found, blob) = self.store(wanted, |output| {
-            std::io::copy(&mut archive, output)?;
-            Ok(())
-        })?;
-        if found != *diff_id {
-            return Err(LayerError::DiffId {
-                expected: diff_id.clone(),
-                found,
-            });
-        }
+        let convert = || {
+            let reader = self.inner.content.reader(&from.digest)?;
+            let mut archive = decompress(reader, &self.inner.limits)?;
+            let (found, blob) = self.store(wanted, |output| {
+                std::io::copy(&mut archive, output)?;
+                Ok(())
+            })?;
+            same(diff_id, found)?;
+            Ok(blob)
+        };
+        let blob = convert().map_err(|error| self.blame(&from.digest, error))?;
         self.meta()
             .save_layer_blob(diff_id, wanted.compression.name(), &blob, None)?;
         Ok(blob)
@@ -298,11 +301,14 @@ impl Layers {
         epoch: i64,
         wanted: Wanted,
     ) -> Result<(Digest, LayerBlob), LayerError> {
-        let reader = self.inner.content.reader(&from.digest)?;
-        let mut archive = decompress(reader, &self.inner.limits)?;
-        self.store(wanted, |output| {
-            Ok(rewrite_times(&mut archive, output, epoch)?)
-        })
+        let rewrite = || {
+            let reader = self.inner.content.reader(&from.digest)?;
+            let mut archive = decompress(reader, &self.inner.limits)?;
+            self.store(wanted, |output| {
+                Ok(rewrite_times(&mut archive, output, epoch)?)
+            })
+        };
+        rewrite().map_err(|error| self.blame(&from.digest, error))
     }
 
     fn store(
@@ -336,5 +342,15 @@ impl Layers {
             size: blob.size(),
         };
         Ok((diff_id.expect("it is set where there is no failure"), blob))
+    }
+}
+
+fn same(diff_id: &Digest, found: Digest) -> Result<(), LayerError> {
+    match found == *diff_id {
+        true => Ok(()),
+        false => Err(LayerError::DiffId {
+            expected: diff_id.clone(),
+            found,
+        }),
     }
 }

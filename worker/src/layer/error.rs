@@ -29,6 +29,11 @@ pub enum LayerError {
         /// The digest of the unpacked archive.
         found: Digest,
     },
+    /// Packed again, a directory is another layer than it was the first time.
+    #[error(
+        "the files of layer {0} are not what they were when it was packed first; build again to make them anew"
+    )]
+    Altered(crate::meta::LayerId),
     /// A cap was reached.
     #[error("the layer exceeds the cap on {what} of {cap}")]
     TooLarge {
@@ -74,6 +79,11 @@ pub enum LayerError {
 }
 
 impl LayerError {
+    /// Whether a blob was damaged where it was kept, and is in quarantine now.
+    pub(super) const fn is_damage(&self) -> bool {
+        matches!(self, Self::Content(ContentError::Damaged { .. }))
+    }
+
     pub(super) fn at(self, path: impl Into<PathBuf>) -> Self {
         match self {
             named @ (Self::Entry { .. } | Self::Archive(_) | Self::TooLarge { .. }) => named,

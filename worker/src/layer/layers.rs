@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::now_ns,
     confine::Root,
-    content::{ContentStore, VerifiedBlob},
+    content::{ContentError, ContentStore, VerifiedBlob},
     limits::Limits,
     meta::{LayerBlob, LayerForm, LayerId, LayerInfo, LayerOrigin, Meta},
     snapshot::Snapshots,
@@ -141,7 +141,7 @@ impl Layers {
     ///
     /// # Errors
     /// [`LayerError::DiffId`] when the blob is not what the image says; or when the archive is
-    /// refused. Then nothing was kept.
+    /// refused, or the blob is damaged. Then nothing was kept.
     pub fn unpack_declared(&self, layer: &LayerId) -> Result<(), LayerError> {
         let lock = self.inner.locks.of(layer);
         let _one_at_a_time = lock.lock();
@@ -195,10 +195,30 @@ impl Layers {
             return Ok(());
         }
         self.ensure_blob(layer, fetcher).await?;
+        match self.unpack_beside(layer).await {
+            // It went bad here and is gone; where it came from it may be whole.
+            Err(error) if error.is_damage() => {
+                self.ensure_blob(layer, fetcher).await?;
+                self.unpack_beside(layer).await
+            }
+            unpacked => unpacked,
+        }
+    }
+
+    async fn unpack_beside(&self, layer: &LayerId) -> Result<(), LayerError> {
         let (this, id) = (self.clone(), layer.clone());
         tokio::task::spawn_blocking(move || this.unpack_declared(&id))
             .await
             .map_err(|error| LayerError::Io(std::io::Error::other(error)))?
+    }
+
+    /// Why a blob could not be read as an archive: if it is not what it was, then for that. In that case it is in
+    /// quarantine, and who asks for it next makes or fetches it anew.
+    pub(super) fn blame(&self, blob: &Digest, error: LayerError) -> LayerError {
+        match self.inner.content.verify(blob) {
+            Err(damaged @ ContentError::Damaged { .. }) => damaged.into(),
+            Ok(_) | Err(_) => error,
+        }
     }
 
     /// Fetches the blob of a layer of an image, unless the content store has it.
@@ -225,7 +245,7 @@ impl Layers {
         } else {
             match fetcher.fetch(&origin).await {
                 Ok(found) if *found.digest() == origin.blob.digest => Ok(origin.blob),
-                Ok(found) => Err(LayerError::Content(crate::content::ContentError::Digest {
+                Ok(found) => Err(LayerError::Content(ContentError::Digest {
                     expected: origin.blob.digest,
                     received: found.digest().clone(),
                 })),
@@ -275,9 +295,9 @@ impl Layers {
                 };
                 Ok(self.inner.snapshots.adopt_layer(&work, info)?)
             });
-        if unpacked.is_err() {
+        if let Err(error) = unpacked {
             remove_dir(&work)?;
-            return unpacked;
+            return Err(self.blame(&origin.blob.digest, error));
         }
         if let Some(compression) = Compression::of_media_type(&origin.blob.media_type) {
             let name = compression.name();

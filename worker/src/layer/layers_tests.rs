@@ -303,6 +303,65 @@ async fn a_lazy_layer_is_fetched_when_it_is_needed_and_once() {
     assert_eq!(store.read(&result, "d/f"), "lazy");
 }
 
+// RT-17: a blob that went bad on disk failed every build that needed its layer.
+#[tokio::test]
+async fn a_layer_whose_blob_went_bad_here_is_fetched_again() {
+    let store = Store::new();
+    let (bytes, blob, diff_id) = blob("whole", Compression::Gzip);
+    let content = store.layers.content();
+    content.put(&bytes).unwrap();
+    let mut bad = bytes.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(content.blob_path(&blob.digest), bad).unwrap();
+    let registry = Registry {
+        layers: store.layers.clone(),
+        bytes,
+        fetched: AtomicU32::new(0),
+    };
+    let layer = store.layers.declare(origin(&blob), &diff_id).unwrap();
+    let result = store.layers.snapshots().compose(vec![layer], "").unwrap();
+    store.layers.ensure(&result, &registry).await.unwrap();
+    assert_eq!(registry.fetched.load(Ordering::SeqCst), 1);
+    assert_eq!(store.read(&result, "d/f"), "whole");
+    store.layers.content().verify(&blob.digest).unwrap();
+}
+
+// RT-17
+#[test]
+fn a_blob_that_went_bad_is_not_converted_but_made_again() {
+    let store = Store::new();
+    let a = store.state(&ResultId::scratch(), "a", "1");
+    let first = store.layers.archives(&a, gzip()).unwrap();
+    let content = store.layers.content();
+    let path = content.blob_path(&first[0].blob.digest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // A bit alone may be one between two blocks, which says nothing.
+    bytes[12..].fill(0);
+    std::fs::write(path, bytes).unwrap();
+    let made = store
+        .layers
+        .archives(&a, wanted(Compression::Zstd))
+        .unwrap();
+    assert_eq!(made[0].diff_id, first[0].diff_id);
+    assert!(!content.contains(&first[0].blob.digest), "in quarantine");
+    assert_eq!(store.layers.archives(&a, gzip()).unwrap(), made);
+}
+
+// RT-17
+#[test]
+fn a_directory_that_was_altered_is_not_packed_as_the_layer_that_it_was() {
+    let store = Store::new();
+    let a = store.state(&ResultId::scratch(), "a", "1");
+    let first = store.layers.archives(&a, gzip()).unwrap();
+    let (content, snapshots) = (store.layers.content(), store.layers.snapshots());
+    content.remove(&first[0].blob.digest).unwrap();
+    let layer = first[0].layer.clone();
+    std::fs::write(snapshots.layer_dir(&layer).join("a"), "2").unwrap();
+    let error = store.layers.archives(&a, gzip()).unwrap_err();
+    assert!(matches!(error, LayerError::Altered(_)), "{error}");
+    assert_eq!(snapshots.lost_layers(&a).unwrap(), Some(vec![layer]));
+}
+
 #[test]
 fn an_image_layer_whose_bytes_are_nowhere_says_so() {
     let store = Store::new();

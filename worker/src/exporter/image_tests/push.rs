@@ -153,6 +153,35 @@ async fn a_second_push_sends_nothing_and_pushing_by_digest_makes_no_tag() {
     assert!(pushed.manifest("1").await.is_ok());
 }
 
+// RT-17: the registry refused a blob that went bad on our disk, again and again.
+#[tokio::test]
+async fn a_blob_that_went_bad_fails_one_push_and_is_made_again_for_the_next() {
+    let bench = Bench::new();
+    let registry = Registry::start();
+    let result = bench.result();
+    let name = format!("{}/healed:1", registry.address);
+    let push = [("name", name.as_str()), ("push", "true")];
+    bench
+        .export("image", &push[..1], single(&result))
+        .await
+        .unwrap();
+    let wanted = crate::layer::Wanted::default();
+    let layers = bench.fixture.layers.archives(&result, wanted).unwrap();
+    let path = bench
+        .fixture
+        .images
+        .content()
+        .blob_path(&layers[0].blob.digest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let failure = bench.export("image", &push, single(&result)).await;
+    let message = failure.unwrap_err().message;
+    assert!(message.contains("was damaged on disk"), "{message}");
+    bench.export("image", &push, single(&result)).await.unwrap();
+    assert!(repository(&registry, "healed").manifest("1").await.is_ok());
+}
+
 #[tokio::test]
 async fn a_base_images_layer_stays_the_registrys_and_is_mounted() {
     // A registry has a base; a fresh machine builds on it and pushes elsewhere in the same
