@@ -203,7 +203,7 @@ impl ContentSums {
             .entry(result.clone())
             .or_insert_with(|| Arc::new(Mutex::new(sums)));
         let sums = sums.clone();
-        let digests = |sums: &Arc<Mutex<Sums>>| sums.try_lock().map_or(0, |sums| sums.len());
+        let digests = |sums: &Arc<Mutex<Sums>>| 1 + sums.try_lock().map_or(0, |sums| sums.len());
         if held.values().map(digests).sum::<usize>() > HELD_DIGESTS {
             // They are kept on disk: dropping any costs a read.
             held.retain(|_, sums| Arc::strong_count(sums) > 1);
