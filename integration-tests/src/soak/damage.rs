@@ -10,6 +10,7 @@ use rand::{Rng, rng};
 
 use super::workload::Small;
 use crate::daemon::Daemon;
+use crate::remains::damaged_blobs;
 use crate::sandbox::{Sandbox, base_busybox, path};
 
 /// What a run of damages saw.
@@ -19,10 +20,13 @@ pub struct Report {
     pub damaged: usize,
     /// Builds whose image or base had to be brought in again.
     pub imported_again: usize,
+    /// Exports that failed because a blob of the image was damaged, so that the next one made it anew.
+    pub refused: usize,
 }
 
-/// Damages a file of the state folder `rounds` times. Each time the daemon starts by itself, and a build gives a whole
-/// image with the right content.
+/// Damages a file of the state folder, or takes a layer's directory away, `rounds` times. Each time the daemon starts by
+/// itself, and a build gives a whole image with the right content; where it must be asked twice, the first answer names
+/// the damage.
 ///
 /// # Errors
 /// What did not hold.
@@ -36,19 +40,18 @@ pub fn damage(rounds: usize) -> Result<Report> {
             report.imported_again += 1;
             sandbox.succeed(["image", "import", path(&base_busybox()?), "busybox"])?;
         }
-        let whole = export(&sandbox, &build).with_context(|| format!("before round {round}"))?;
+        let before = || format!("before round {round}");
+        let whole = export(&sandbox, &build).with_context(before)?;
+        layout(&sandbox, &build).with_context(before)?;
         daemon.stop()?;
-        let files = files(&sandbox.state());
-        let file = files
-            .choose(&mut rng())
-            .context("a state folder has files")?;
-        spoil(file)?;
+        let file = spoil_any(&sandbox.state())?;
         report.damaged += 1;
         let said = || format!("round {round}: {} was damaged", file.display());
         let daemon = Daemon::start(&sandbox).with_context(said)?;
         if sandbox.run(["image", "inspect", "busybox"])?.code == 0 {
             let again = export(&sandbox, &build).with_context(said)?;
             ensure!(again == whole, "{}: the export is another", said());
+            report.refused += usize::from(!layout(&sandbox, &build).with_context(said)?);
         }
         daemon.stop()?;
     }
@@ -71,6 +74,48 @@ fn export(sandbox: &Sandbox, build: &Small) -> Result<Vec<Vec<u8>>> {
     let read = read.into_iter().collect::<std::io::Result<_>>()?;
     fs::remove_dir_all(out)?;
     Ok(read)
+}
+
+/// Exports the image as it would be pushed; whether the first try did it.
+fn layout(sandbox: &Sandbox, build: &Small) -> Result<bool> {
+    let out = sandbox.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", path(&out));
+    let mut is_first = true;
+    loop {
+        let folder = path(build.folder());
+        let exported = sandbox.run(["build", "--progress", "plain", "-o", &output, folder])?;
+        if exported.code == 0 {
+            let (damaged, count) = damaged_blobs(&out)?;
+            ensure!(damaged.is_empty(), "served damaged blobs: {damaged:?}");
+            ensure!(count > 2, "only {count} blobs were exported");
+            fs::remove_dir_all(out)?;
+            return Ok(is_first);
+        }
+        let says_why = exported.stderr.contains("damaged");
+        ensure!(is_first && says_why, "not exported: {}", exported.stderr);
+        is_first = false;
+        if out.exists() {
+            fs::remove_dir_all(&out)?;
+        }
+    }
+}
+
+/// Damages a file, or takes away the directory of a layer; says which.
+fn spoil_any(state: &Path) -> Result<PathBuf> {
+    let layers = fs::read_dir(state.join("layers"))?;
+    let layers: Vec<_> = layers.map(|it| Ok(it?.path())).collect::<Result<_>>()?;
+    if rng().random_bool(0.2)
+        && let Some(layer) = layers.choose(&mut rng())
+    {
+        fs::remove_dir_all(layer)?;
+        return Ok(layer.clone());
+    }
+    let files = files(state);
+    let file = files
+        .choose(&mut rng())
+        .context("a state folder has files")?;
+    spoil(file)?;
+    Ok(file.clone())
 }
 
 /// What is kept as files, but for what steps wrote: those are as any file of a file system.

@@ -7,11 +7,18 @@ use rand::{Rng, rng};
 use super::workload::{Acknowledged, Small, strace};
 use crate::daemon::Daemon;
 use crate::remains::damaged_blobs;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, path};
 
-/// Calls by which files are written and nothing else is: a `write` may as well go to what wakes a thread of ours, which
-/// never fails so.
-const CALLS: [&str; 4] = [
+/// By a `write` blobs arrive. It may as well go to what wakes a thread of ours (an eventfd), which never fails so, and
+/// which a runtime takes for its own end if it does: only those to files that arrive are failed.
+const WRITE: &str = "write,writev";
+
+/// So many files that arrive are watched.
+const ARRIVING: usize = 300;
+
+/// Calls by which files are written, and nothing else is but by [`WRITE`].
+const CALLS: [&str; 5] = [
+    WRITE,
     "pwrite64,pwritev",
     "fsync,fdatasync,syncfs",
     "ftruncate,fallocate,copy_file_range",
@@ -27,10 +34,12 @@ pub struct Report {
     pub failed: usize,
     /// Builds that ended well beside them.
     pub succeeded: usize,
+    /// Those among them that were told that a step could not be recorded.
+    pub unrecorded: usize,
 }
 
-/// Lets one call fail in each of `rounds` daemons while three builds run: the daemon goes on, what fails names the
-/// cause, what was acknowledged is there, and the next build works.
+/// Lets one call fail in each of `rounds` daemons while three builds run: the daemon goes on, what was acknowledged is
+/// there and builds again without running a step, unless the build was told otherwise, and the next build works.
 ///
 /// # Errors
 /// What did not hold.
@@ -44,7 +53,14 @@ pub fn faults(rounds: usize) -> Result<Report> {
         let family = CALLS.choose(&mut rng()).expect("there are some");
         let nth = 1 + rng().random_range(0.0_f64..4.0).exp() as u32;
         let said = || format!("round {round}: {family} number {nth} fails with {error}");
-        let before = strace(family, &format!("error={error}"), nth);
+        let mut before = strace(family, &format!("error={error}"), nth);
+        if *family == WRITE {
+            let arriving = sandbox.state().join("ingest");
+            for number in 0..ARRIVING {
+                let file = arriving.join(number.to_string());
+                before.extend(["-P".into(), path(&file).to_owned()]);
+            }
+        }
         report.faults += 1;
         let Some(mut daemon) = Daemon::start_under(&sandbox, &before)? else {
             // A start may fail when its disk does, and then says so.
@@ -59,6 +75,7 @@ pub fn faults(rounds: usize) -> Result<Report> {
             match client.end().with_context(said)? {
                 Some(done) => {
                     report.succeeded += 1;
+                    report.unrecorded += usize::from(!done.is_recorded());
                     acknowledged.push(done);
                 }
                 None => report.failed += 1,
@@ -70,8 +87,11 @@ pub fn faults(rounds: usize) -> Result<Report> {
         daemon.kill()?;
         let sound = Daemon::start(&sandbox).with_context(said)?;
         for done in acknowledged.iter().rev().take(4) {
-            // Its steps may run again: what a failing disk takes is a record that a build does without.
-            done.is_there(&sandbox).with_context(said)?;
+            // A build that is told that a step could not be recorded has its image nonetheless.
+            match done.is_recorded() {
+                true => done.verify(&sandbox).with_context(said)?,
+                false => done.is_there(&sandbox).with_context(said)?,
+            }
         }
         sound.kill()?;
         let (damaged, _) = damaged_blobs(&sandbox.state())?;

@@ -18,6 +18,9 @@ const STUCK: Duration = Duration::from_secs(120);
 /// Says that a step ran: the sum is not in any step's own text.
 const RAN: &str = "ran-42";
 
+/// Says that the cache could not be written.
+const UNRECORDED: &str = "could not be recorded";
+
 /// A build to be made.
 #[derive(Debug, Clone)]
 pub struct Small {
@@ -31,6 +34,7 @@ pub struct Small {
 pub struct Acknowledged {
     build: Small,
     image: String,
+    log: String,
 }
 
 /// A client at work.
@@ -102,6 +106,10 @@ impl Small {
         Ok(id.trim().to_owned())
     }
 
+    fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.with_extension("log"))?)
+    }
+
     /// Starts the build, with a program and arguments before ours.
     ///
     /// # Errors
@@ -148,15 +156,16 @@ impl Client {
                 if !status.success() {
                     return Ok(None);
                 }
-                let image = self.build.image_id()?;
-                let build = self.build;
-                return Ok(Some(Acknowledged { build, image }));
+                return Ok(Some(Acknowledged {
+                    image: self.build.image_id()?,
+                    log: self.build.log()?,
+                    build: self.build,
+                }));
             }
             if self.begun.elapsed() > STUCK {
                 self.child.kill()?;
                 self.child.wait()?;
-                let log = fs::read_to_string(self.build.folder.with_extension("log"))?;
-                bail!("a client hangs:\n{log}");
+                bail!("a client hangs:\n{}", self.build.log()?);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -168,6 +177,12 @@ impl Acknowledged {
     #[must_use]
     pub fn image(&self) -> &str {
         &self.image
+    }
+
+    /// Whether all its steps were recorded, as far as it was told.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        !self.log.contains(UNRECORDED)
     }
 
     /// Looks whether the image has its name.
@@ -196,8 +211,9 @@ impl Acknowledged {
         ensure!(again.code == 0, "{name} cannot be built: {}", again.stderr);
         ensure!(
             !again.stderr.contains(RAN),
-            "{name} was acknowledged and ran again:\n{}",
-            again.stderr
+            "{name} was acknowledged and ran again:\n{}\nfirst it was:\n{}",
+            again.stderr,
+            self.log
         );
         let image = self.build.image_id()?;
         ensure!(
