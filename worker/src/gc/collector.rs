@@ -14,6 +14,7 @@ use super::{GcError, GcPolicy, Room};
 use crate::clock::now_ns;
 use crate::images::ImageStore;
 use crate::layer::Layers;
+use crate::sys::give_back_heap;
 
 /// How long documents of images that were looked at stay when nobody asked for their removal.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -97,7 +98,10 @@ impl Storage for Collector {
                     tracing::info!(records = removed.len(), "collected garbage");
                 }
             }
-            inner.sweep(GRACE)
+            let swept = inner.sweep(GRACE);
+            // The lists of all that is kept grow with it, and what they took of the heap stays ours by itself.
+            give_back_heap();
+            swept
         })
         .await
     }

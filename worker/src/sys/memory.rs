@@ -17,14 +17,19 @@ pub fn allocate_from_few_places() {
     }
 }
 
-/// Gives memory back that the work so far needed and the next may not: free heap, and code, which is in the program's
-/// file and comes back page by page when it is called. Costs about a millisecond.
-pub fn give_back_memory() {
+/// Gives heap back that is free between what is not. Costs about a millisecond.
+pub(crate) fn give_back_heap() {
     // SAFETY: the allocator walks its own free lists, under its own locks.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Gives memory back that the work so far needed and the next may not: free heap, and code, which is in the program's
+/// file and comes back page by page when it is called. Costs about a millisecond.
+pub fn give_back_memory() {
+    give_back_heap();
     let (Ok(maps), Ok(program)) = (
         fs::read_to_string("/proc/self/maps"),
         fs::read_link("/proc/self/exe"),

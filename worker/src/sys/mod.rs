@@ -19,6 +19,7 @@ pub(crate) use device_filter::{DeviceKind, DeviceRule, MAKE, READ, WRITE, restri
 pub(crate) use execve::execve;
 pub(crate) use fork::{Fork, Namespaces, fork_into};
 pub(crate) use interface::{bring_loopback_up, has_interface, remove_bridge};
+pub(crate) use memory::give_back_heap;
 pub use memory::{allocate_from_few_places, give_back_memory};
 pub(crate) use mount_attr::{MountAttributes, set_attributes_of_tree, set_mount_attributes};
 pub(crate) use namespace::{
