@@ -25,7 +25,7 @@ use super::{
     image_writer::{Absent, ImageWriter, WrittenImage, WrittenManifest, tell, unwritten},
 };
 use crate::{
-    images::{IMAGE_NAME, ImageStore, REF_NAME},
+    images::{IMAGE_NAME, ImageStore, REF_NAME, blame},
     layer::Layers,
     remotecache::{InClient, Place},
     source::ImageSource,
@@ -193,7 +193,10 @@ impl ArchiveExporter {
         for blob in blobs {
             let status = format!("copying {}", blob.digest);
             tell(events, &status, false);
-            place.put(self.images.content(), blob).await?;
+            let content = self.images.content();
+            if let Err(refused) = place.put(content, blob).await {
+                return Err(blame(content, &blob.digest, refused).await);
+            }
             tell(events, &status, true);
         }
         Ok(())

@@ -22,9 +22,8 @@ use super::{
     image_writer::{WrittenImage, WrittenLayer, tell},
 };
 use crate::{
-    content::ContentError,
     distribution::{Access, BlobFile, Keychain, Repository, RepositoryName, SessionKeychain},
-    images::content_failure,
+    images::{blame, content_failure},
     source::{layer_failure, repository_of},
 };
 
@@ -184,16 +183,10 @@ impl Push<'_> {
             size: descriptor.size,
             path: content.blob_path(&descriptor.digest),
         };
-        let pushed = repository.push_blob(&blob, sources, progress).await;
-        if pushed.is_err() {
-            // A registry refuses bytes that are not what they are called.
-            let (content, digest) = (content.clone(), blob.digest);
-            let verified = tokio::task::spawn_blocking(move || content.verify(&digest)).await;
-            if let Ok(Err(damaged @ ContentError::Damaged { .. })) = verified {
-                return Err(content_failure(&damaged));
-            }
+        match repository.push_blob(&blob, sources, progress).await {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(blame(content, &blob.digest, refused.into()).await),
         }
-        Ok(pushed.map(|_| ())?)
     }
 
     async fn push_manifests(&self, repository: &Repository, named: &str) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ mod view;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use failure::{content_failure, meta_failure};
+pub(crate) use failure::{blame, content_failure, meta_failure};
 pub use gate::{Gate, Hold};
 pub use import::{ImportOptions, ImportSource, Imported};
 pub(crate) use import_layout::{IMAGE_NAME, REF_NAME};

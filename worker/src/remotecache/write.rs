@@ -15,7 +15,7 @@ use super::{
 use crate::{
     content::ContentStore,
     exporter::{Absent, ImageAttributes, ImageWriter, WrittenLayer, tell, time_text, unwritten},
-    images::meta_failure,
+    images::{blame, meta_failure},
     meta::LayerId,
     source::layer_failure,
 };
@@ -166,11 +166,11 @@ impl Writing<'_> {
                 let fetched = self.stores.layers.ensure_blob(&layer.layer, &fetcher);
                 fetched.await.map_err(layer_failure)?;
             }
-            let put = self.target.put(content, blob).await;
-            put.map_err(|mut failure| {
+            if let Err(refused) = self.target.put(content, blob).await {
+                let mut failure = blame(content, &blob.digest, refused).await;
                 failure.message = format!("error writing layer blob: {}", failure.message);
-                failure
-            })?;
+                return Err(failure);
+            }
         }
         tell(self.events, &status, true);
         Ok(())
