@@ -497,7 +497,7 @@ fn unrecorded(failure: &Failure) -> Warning {
     tracing::error!(%failure, "the result of a step could not be recorded");
     Warning {
         level: 1,
-        short: "the result of this step could not be recorded: later builds run it again"
+        short: "the result of this step could not be recorded: later builds run it and what stands on it again"
             .to_owned(),
         detail: vec![failure.message.clone()],
         ..Warning::default()

@@ -215,7 +215,7 @@ pub enum Report {
     Failed(Failure),
     /// It was stopped because nobody wants it any more.
     Cancelled,
-    /// It ran, and that could not be recorded: it runs again in later builds.
+    /// It ran, and that could not be recorded: it runs again in later builds, and what stands on it.
     Unrecorded(Failure),
 }
 
