@@ -50,9 +50,12 @@ pub(super) async fn run(
     wanting: watch::Receiver<Wanting>,
 ) -> OpOutcome {
     match for_any(op, inputs, asker, wanting).await {
-        // The build that asked may be over by now, and with it what it held.
-        Ok(result) if !worker.retain(&result).await => OpOutcome::Cancelled,
-        Ok(result) => OpOutcome::Success(vec![result]),
+        Ok(result) => match worker.retain(&result).await {
+            Ok(true) => OpOutcome::Success(vec![result]),
+            // The build that asked may be over by now, and with it what it held.
+            Ok(false) => OpOutcome::Cancelled,
+            Err(failure) => OpOutcome::Fault(failure),
+        },
         Err(failure) if failure.kind == FailureKind::Cancelled => OpOutcome::Cancelled,
         Err(failure) => OpOutcome::Failed(shared(worker, failure).await),
     }
@@ -96,7 +99,7 @@ async fn shared(worker: &dyn Worker, mut failure: Failure) -> Failure {
     let made = failure.op.as_ref().map(|op| op.made()).unwrap_or_default();
     let mut kept = Vec::with_capacity(made.len());
     for state in made {
-        if !worker.retain(&state).await {
+        if worker.retain(&state).await != Ok(true) {
             worker.release(kept).await;
             failure.op = None;
             return failure;
