@@ -98,7 +98,7 @@ async fn every_malformed_call_gets_a_status() -> Result<()> {
     let mut counts = Counts::default();
     let wrong = bench.try_all(cases, &mut counts).await;
     bench.still_serves().await?;
-    println!("{counts}");
+    eprintln!("{counts}");
     nothing_wrong(&wrong)
 }
 

@@ -163,10 +163,10 @@ async fn every_malformed_field_of_every_request_gets_a_status() -> Result<()> {
             _ => bench.try_all(cases, &mut counts).await,
         });
         // Shown when the test fails.
-        println!("{path}: {number} requests in {:?}", begun.elapsed());
+        eprintln!("{path}: {number} requests in {:?}", begun.elapsed());
         bench.still_serves().await?;
     }
-    println!("{counts}");
+    eprintln!("{counts}");
     nothing_wrong(&wrong)?;
     assert!(counts.total() > 1000, "{counts}");
     Ok(())

@@ -114,7 +114,7 @@ async fn every_malformed_field_of_every_op_gets_a_status() -> Result<()> {
     let mut counts = Counts::default();
     let wrong = bench.try_all(cases, &mut counts).await;
     bench.still_serves().await?;
-    println!("{counts}");
+    eprintln!("{counts}");
     nothing_wrong(&wrong)?;
     assert!(counts.total() > 500, "{counts}");
     Ok(())

@@ -113,7 +113,7 @@ async fn sessions_that_talk_nonsense_are_over_or_cut_and_nothing_else() -> Resul
     let mut counts = Counts::default();
     let wrong = bench.try_all(cases, &mut counts).await;
     bench.still_serves().await?;
-    println!("{counts}");
+    eprintln!("{counts}");
     nothing_wrong(&wrong)
 }
 
