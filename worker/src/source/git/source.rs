@@ -376,10 +376,20 @@ fn pin_of(resolved: &Resolved) -> Pin {
 /// What a repository brought into a build.
 pub(crate) fn git_material(op: &pb::Op, pin: &Pin) -> Option<Material> {
     let wanted = GitWanted::of(source_of(op).ok()?).ok()?;
+    // A bundle's branch goes by the name that it was given, as in BuildKit's provenance.
+    let reference = match wanted.bundle {
+        Some(_) => wanted
+            .address
+            .fragment
+            .split(':')
+            .next()
+            .unwrap_or_default(),
+        None => &wanted.reference,
+    };
     let mut url = wanted.address.shown;
-    if !wanted.reference.is_empty() {
+    if !reference.is_empty() {
         url.push('#');
-        url.push_str(&wanted.reference);
+        url.push_str(reference);
     }
     let secrets = [wanted.token_secret, wanted.header_secret].into_iter();
     Some(Material::Git {

@@ -1,10 +1,11 @@
 use std::fs;
 use std::path::Path;
 
-use cooper_core::model::FailureKind;
+use cooper_core::model::{FailureKind, Material, Pin};
 use cooper_proto::Digest;
 
 use super::bench::{Bench, Client, Origin, op, read};
+use crate::source::git_material;
 
 /// Nobody listens there.
 const NOWHERE: &str = "git://127.0.0.1:1/r";
@@ -66,6 +67,28 @@ async fn a_commit_of_a_bundle_needs_no_server() {
         let branch = read(&root, ".git/refs/heads/master").unwrap();
         assert_eq!(branch.trim(), second);
     }
+}
+
+#[test]
+fn a_bundle_is_listed_beside_its_repository_whose_branch_goes_by_its_short_name() {
+    let (commit, digest) = ("0".repeat(40), Digest::sha256_of("bundle"));
+    let place = format!("oci-layout+blob://store@{digest}");
+    let attributes = [
+        ("git.bundle", place.as_str()),
+        ("git.checksum", commit.as_str()),
+    ];
+    let pin = Pin([("object".to_owned(), commit.clone())].into());
+    let material = git_material(&op(NOWHERE, "#master:sub", &attributes), &pin);
+    let Some(Material::Git {
+        url,
+        bundle: Some(bundle),
+        ..
+    }) = material
+    else {
+        panic!("{material:?}");
+    };
+    assert!(url.ends_with("#master"), "{url}");
+    assert!(bundle.local && bundle.digest == digest && bundle.reference.ends_with("store"));
 }
 
 #[tokio::test]
