@@ -378,12 +378,7 @@ pub(crate) fn git_material(op: &pb::Op, pin: &Pin) -> Option<Material> {
     let wanted = GitWanted::of(source_of(op).ok()?).ok()?;
     // A bundle's branch goes by the name that it was given, as in BuildKit's provenance.
     let reference = match wanted.bundle {
-        Some(_) => wanted
-            .address
-            .fragment
-            .split(':')
-            .next()
-            .unwrap_or_default(),
+        Some(_) => &wanted.named,
         None => &wanted.reference,
     };
     let mut url = wanted.address.shown;

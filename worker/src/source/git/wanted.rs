@@ -14,6 +14,8 @@ pub(in crate::source) struct GitWanted {
     pub(in crate::source) address: Address,
     /// Branch, tag or commit; the default branch when empty.
     pub(in crate::source) reference: String,
+    /// The reference as it was given.
+    pub(super) named: String,
     /// The beginning of what the reference must lead to, or empty.
     pub(in crate::source) checksum: String,
     /// Folder, without a slash before it; the whole repository when empty.
@@ -54,6 +56,7 @@ impl GitWanted {
         };
         let mut wanted = Self {
             address,
+            named: reference.clone(),
             reference,
             checksum: String::new(),
             subdir,
