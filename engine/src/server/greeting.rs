@@ -59,8 +59,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
             this.awaited = None;
             return read;
         }
-        // A client that sends byte by byte is given no longer.
+        // A client that sends byte by byte is given no longer. What came is handed on first: nobody reads bytes and fails.
         match awaited.limit.as_mut().poll(context) {
+            Poll::Ready(()) if came > 0 => read,
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => read,
         }
