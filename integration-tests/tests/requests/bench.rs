@@ -20,11 +20,14 @@ use crate::plan::{self, Driven};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// After how long a call is taken back that may go on for ever.
-const CUT: Duration = Duration::from_secs(1);
+const CUT: Duration = Duration::from_millis(500);
+
+/// The same, for one of which not even the beginning of an answer is there.
+const CUT_UNSEEN: Duration = Duration::from_secs(5);
 
 /// Calls under way at a time. A server that has no time ends a connection on which more than twenty calls are taken back
 /// before it has looked at them.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// The metadata by which a call says which build it belongs to.
 pub(crate) const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -121,9 +124,9 @@ impl Bench {
     pub(crate) async fn try_all(&self, cases: Vec<Case>, counts: &mut Counts) -> Vec<String> {
         let answers = cases.into_iter().map(|case| async move {
             let path = &case.call.path;
-            let limit = |is_short: bool| if is_short { CUT } else { PATIENCE };
-            let begin = limit(plan::begins_late(path));
-            let end = limit(plan::may_go_on(path));
+            let limit = |is_short: bool, short| if is_short { short } else { PATIENCE };
+            let begin = limit(plan::begins_late(path), CUT_UNSEEN);
+            let end = limit(plan::may_go_on(path), CUT);
             let answer = self.caller.call_for(&case.call, begin, end).await;
             (case, answer)
         });
@@ -180,7 +183,8 @@ pub(crate) struct Counts(BTreeMap<String, BTreeMap<String, usize>>);
 const LETTERS: usize = 40;
 
 impl Counts {
-    fn add(&mut self, path: &str, answer: &Answer) {
+    /// Counts an answer.
+    pub(crate) fn add(&mut self, path: &str, answer: &Answer) {
         let kind = match answer {
             Answer::Status { code: 0, .. } => "OK".into(),
             Answer::Status { code, message, .. } => {

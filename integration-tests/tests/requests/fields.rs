@@ -1,13 +1,12 @@
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Result;
-use cooper_proto::control;
+use cooper_proto::{control, frontend};
 use futures::{StreamExt, stream};
 use prost::Message;
 use prost_reflect::MethodDescriptor;
 
-use crate::bench::{BUILD_ID, Bench, Case, Counts, PATIENCE, complaint, nothing_wrong};
+use crate::bench::{AT_ONCE, BUILD_ID, Bench, Case, Counts, PATIENCE, complaint, nothing_wrong};
 use crate::caller::{Answer, Call};
 use crate::malformed::malformed;
 use crate::plan::{self, Driven};
@@ -95,7 +94,7 @@ async fn end_builds(bench: &Bench, cases: Vec<Case>) -> Result<Vec<String>> {
         }
         anyhow::Ok(wrong)
     });
-    let mut ends = stream::iter(ends).buffer_unordered(16);
+    let mut ends = stream::iter(ends).buffer_unordered(AT_ONCE);
     let mut wrong = Vec::new();
     while let Some(found) = ends.next().await {
         wrong.extend(found?);
@@ -103,46 +102,43 @@ async fn end_builds(bench: &Bench, cases: Vec<Case>) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// Releases what containers the calls made: few may be open at a time.
-async fn make_containers(
-    bench: &Bench,
-    cases: Vec<Case>,
-    counts: &mut Counts,
-) -> Result<Vec<String>> {
+/// Containers that are made at a time: some wait for a session that does not come, and no more than 100 may be open.
+const CONTAINERS: usize = 64;
+
+/// Makes containers and releases each that was made.
+async fn make_containers(bench: &Bench, cases: Vec<Case>, counts: &mut Counts) -> Vec<String> {
+    let made = cases.into_iter().map(|case| async move {
+        let answer = bench.caller.call(&case.call, PATIENCE).await;
+        let release = release(&case.call).filter(|_| answer.is_ok());
+        let released = match &release {
+            Some(release) => Some(bench.caller.call(release, PATIENCE).await),
+            None => None,
+        };
+        (case, answer, released)
+    });
+    let mut made = stream::iter(made).buffer_unordered(CONTAINERS);
     let mut wrong = Vec::new();
-    let mut cases = cases.into_iter().peekable();
-    while cases.peek().is_some() {
-        let some: Vec<_> = cases.by_ref().take(40).collect();
-        let ids: BTreeSet<String> = some
-            .iter()
-            .filter_map(|case| container_of(&case.call))
-            .collect();
-        let driven: Vec<_> = some
-            .first()
-            .map(|case| case.call.headers.clone())
-            .into_iter()
-            .flatten()
-            .collect();
-        wrong.extend(bench.try_all(some, counts).await);
-        let release = ids.into_iter().map(|id| {
-            let message = cooper_proto::frontend::ReleaseContainerRequest { container_id: id };
-            let path = "/moby.buildkit.v1.frontend.LLBBridge/ReleaseContainer";
-            let mut call = Call::new(path, &message.encode_to_vec());
-            call.headers.clone_from(&driven);
-            Case {
-                what: "after NewContainer".into(),
-                call,
-            }
-        });
-        wrong.extend(bench.try_all(release.collect(), counts).await);
+    while let Some((case, answer, released)) = made.next().await {
+        counts.add(&case.call.path, &answer);
+        wrong.extend(complaint(&case.call.path, &case.what, &answer));
+        if let Some(released) = released.filter(|released| !released.is_ok()) {
+            wrong.push(format!("its release: {}: {released:?}", case.what));
+        }
     }
-    Ok(wrong)
+    wrong
 }
 
-fn container_of(call: &Call) -> Option<String> {
+/// The call that releases the container that another one makes.
+fn release(call: &Call) -> Option<Call> {
     let message = call.body.first()?.get(5..)?;
-    let made = cooper_proto::frontend::NewContainerRequest::decode(message).ok()?;
-    Some(made.container_id).filter(|id| id.len() < 100)
+    let made = frontend::NewContainerRequest::decode(message).ok()?;
+    let message = frontend::ReleaseContainerRequest {
+        container_id: made.container_id,
+    };
+    let path = "/moby.buildkit.v1.frontend.LLBBridge/ReleaseContainer";
+    let mut release = Call::new(path, &message.encode_to_vec());
+    release.headers.clone_from(&call.headers);
+    Some(release)
 }
 
 // T-A3
@@ -159,7 +155,7 @@ async fn every_malformed_field_of_every_request_gets_a_status() -> Result<()> {
         let number = cases.len();
         wrong.extend(match method.name() {
             "Return" => end_builds(&bench, cases).await?,
-            "NewContainer" => make_containers(&bench, cases, &mut counts).await?,
+            "NewContainer" => make_containers(&bench, cases, &mut counts).await,
             _ => bench.try_all(cases, &mut counts).await,
         });
         // Shown when the test fails.

@@ -66,10 +66,10 @@ pub(crate) fn may_go_on(path: &str) -> bool {
     .contains(&path)
 }
 
-/// Whether not even the beginning of an answer is there while a call goes on. What has begun is known to have been looked
-/// at, and can be taken back at any time.
+/// Whether not even the beginning of an answer may be there while a call goes on. What has begun is known to have been
+/// looked at, and can be taken back at any time.
 pub(crate) fn begins_late(path: &str) -> bool {
-    path.ends_with("Control/Solve") || path.ends_with("Control/Status")
+    path.ends_with("Control/Solve")
 }
 
 /// A graph of one file.
