@@ -3,7 +3,7 @@ use bytes::Bytes;
 use cooper_proto::{control, secrets};
 use prost::Message;
 
-use crate::bench::{BUILD_ID, Bench, Case, Counts, PATIENCE, bodies, nothing_wrong};
+use crate::bench::{AT_ONCE, BUILD_ID, Bench, Case, Counts, PATIENCE, bodies, nothing_wrong};
 use crate::caller::{Answer, Call, framed};
 use crate::plan;
 
@@ -203,7 +203,7 @@ async fn a_call_that_is_never_finished_holds_up_no_other() -> Result<()> {
     let mut open = Call::new(INFO, &[]);
     open.stays = true;
     open.body = vec![Bytes::from_static(&[0, 0, 0, 0, 9])];
-    let calls = futures::future::join_all((0..200).map(|_| bench.caller.call(&open, PATIENCE)));
+    let calls = futures::future::join_all((0..AT_ONCE).map(|_| bench.caller.call(&open, PATIENCE)));
     let other = Call::new(INFO, &[]);
     tokio::select! {
         ended = calls => anyhow::bail!("they are not finished: {ended:?}"),

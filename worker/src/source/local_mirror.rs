@@ -63,8 +63,9 @@ impl Mirror {
             }
             _ => {}
         }
-        let last = match fs::read_to_string(&note) {
-            Ok(text) => Some(ResultId(text)),
+        let last = match fs::read(&note) {
+            // A damaged note names nothing that is kept.
+            Ok(bytes) => String::from_utf8(bytes).ok().map(ResultId),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io("reading", &note)(error)),
         };

@@ -193,6 +193,21 @@ async fn an_unchanged_directory_is_the_same_result_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_damaged_note_of_the_last_result_is_as_none() {
+    let fixture = fixture();
+    fixture.write("f", "one");
+    fixture.run(&[]).await.expect("synced");
+    let mirrors = fixture.place.path().join("state/locals");
+    let entries = std::fs::read_dir(mirrors).expect("listed");
+    let paths = entries.map(|entry| entry.expect("read").path());
+    let notes: Vec<_> = paths.filter(|path| path.is_file()).collect();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    std::fs::write(&notes[0], [0xff, 0xfe]).expect("damaged");
+    let again = fixture.run(&[]).await.expect("synced");
+    assert_eq!(fixture.names(&again), ["f"]);
+}
+
+#[tokio::test]
 async fn what_is_fetched_again_and_is_the_same_is_the_same_result() {
     let fixture = fixture();
     fixture.write("Dockerfile", "FROM scratch");
