@@ -42,6 +42,20 @@ fn processes(mark: &str) -> Result<Vec<OwnedFd>> {
     Ok(found)
 }
 
+/// The step's shell and what it runs, once both can be seen: one that is becoming another program has no variables.
+fn both(mark: &str) -> Result<Vec<OwnedFd>> {
+    let begun = Instant::now();
+    loop {
+        let found = processes(mark)?;
+        if found.len() >= 2 {
+            return Ok(found);
+        }
+        let count = found.len();
+        ensure!(begun.elapsed() < PATIENCE, "the step has {count} processes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Waits until all of them have ended.
 fn ended(processes: &[OwnedFd]) -> Result<()> {
     let limit = Timespec {
@@ -88,12 +102,7 @@ fn a_killed_client_s_containers_are_gone() -> Result<()> {
         let mark = format!("alone-{number}");
         let mut build = start(&sandbox, &gate, &mark)?;
         let _held = gate.reached()?;
-        let processes = processes(&mark)?;
-        ensure!(
-            processes.len() >= 2,
-            "the step has {} processes",
-            processes.len()
-        );
+        let processes = both(&mark)?;
         let killed = Instant::now();
         build.kill()?;
         ended(&processes)?;
