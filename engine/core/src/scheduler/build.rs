@@ -292,7 +292,7 @@ impl Scheduler {
             self.interned.remove(&node.key);
         }
         for output in &node.outputs {
-            if let Phase::Done(result) = &output.phase {
+            if let Some(result) = output.phase.result() {
                 self.pins.drop_use(result);
             }
         }

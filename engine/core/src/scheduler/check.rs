@@ -184,7 +184,7 @@ impl Scheduler {
             "{} missing, {missing} counted",
             output.missing
         );
-        let is_done = matches!(output.phase, Phase::Done(_));
+        let is_done = output.phase.result().is_some();
         holds!(
             is_done == (output.level == Level::Result),
             "level and state disagree"
@@ -206,7 +206,7 @@ impl Scheduler {
 fn count_uses<'a>(node: &'a Node, uses: &mut HashMap<&'a ResultId, usize>) {
     let mut count = |result: &'a ResultId| *uses.entry(result).or_default() += 1;
     for output in &node.outputs {
-        if let Phase::Done(result) = &output.phase {
+        if let Some(result) = output.phase.result() {
             count(result);
         }
     }

@@ -8,7 +8,6 @@ use super::Work;
 use super::bug::{Bug, Step};
 use super::machine::{Purpose, Scheduler};
 use super::node::{Content, EdgeId, NodeId};
-use super::state::Phase;
 use crate::model::{Failure, ResultId};
 
 impl Scheduler {
@@ -62,18 +61,8 @@ impl Scheduler {
     }
 
     pub(super) fn result_of(&self, edge: EdgeId) -> Step<ResultId> {
-        match &self.output(edge)?.phase {
-            Phase::Done(result) => Ok(result.clone()),
-            Phase::Idle
-            | Phase::Waiting(_)
-            | Phase::Looking { .. }
-            | Phase::Known(_)
-            | Phase::Listing { .. }
-            | Phase::Loading { .. }
-            | Phase::Running
-            | Phase::Saving
-            | Phase::Failed(_) => Err(Bug::at(edge.node, "an input is used before it is built")),
-        }
+        let result = self.output(edge)?.phase.result().cloned();
+        result.ok_or_else(|| Bug::at(edge.node, "an input is used before it is built"))
     }
 
     pub(super) fn on_content(

@@ -38,7 +38,7 @@ impl Scheduler {
             self.node_mut(id)?.failed = true;
             self.leave_live(id)?;
             for edge in self.edges_of(id)? {
-                if matches!(self.output(edge)?.phase, Phase::Done(_)) {
+                if self.output(edge)?.phase.result().is_some() {
                     continue;
                 }
                 self.withdraw(edge)?;

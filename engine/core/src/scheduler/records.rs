@@ -7,7 +7,6 @@ use cooper_proto::{Digest, pb};
 
 use super::machine::Scheduler;
 use super::node::{Content, EdgeId};
-use super::state::Phase;
 use crate::model::{CacheKeyId, Edge, JobId, Pin, ResultId};
 
 /// One output of one vertex with all by which its key is made.
@@ -94,7 +93,7 @@ impl Scheduler {
         let mut nodes = job.nodes.iter().filter_map(|id| {
             let node = self.nodes.get(id)?;
             let output = usize::try_from(edge.output).ok()?;
-            let is_done = matches!(node.outputs.get(output)?.phase, Phase::Done(_));
+            let is_done = node.outputs.get(output)?.phase.result().is_some();
             (node.vertex.digest == edge.vertex && is_done).then_some(EdgeId {
                 node: *id,
                 output: edge.output,
@@ -165,18 +164,7 @@ impl Walk<'_> {
             of_session: node.of_session,
             keys: of_kind(false),
             imported: of_kind(true),
-            result: match &output.phase {
-                Phase::Done(result) => Some(result.clone()),
-                Phase::Idle
-                | Phase::Waiting(_)
-                | Phase::Looking { .. }
-                | Phase::Known(_)
-                | Phase::Listing { .. }
-                | Phase::Loading { .. }
-                | Phase::Running
-                | Phase::Saving
-                | Phase::Failed(_) => None,
-            },
+            result: output.phase.result().cloned(),
             scope: node.key.scope.clone(),
         })
     }

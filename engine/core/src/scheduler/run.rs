@@ -269,7 +269,7 @@ impl Scheduler {
         let mut kept = Vec::with_capacity(results.len());
         let mut records = Some(Vec::new());
         for (edge, result) in self.edges_of(id)?.zip(results) {
-            if matches!(self.output(edge)?.phase, Phase::Done(_)) {
+            if self.output(edge)?.phase.result().is_some() {
                 self.pins.drop_use(result);
                 kept.push(None);
                 continue;

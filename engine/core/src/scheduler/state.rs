@@ -122,6 +122,22 @@ impl Phase {
         }
     }
 
+    /// The result, when it is here.
+    pub(super) const fn result(&self) -> Option<&ResultId> {
+        match self {
+            Self::Done(result) => Some(result),
+            Self::Idle
+            | Self::Waiting(_)
+            | Self::Looking { .. }
+            | Self::Known(_)
+            | Self::Listing { .. }
+            | Self::Loading { .. }
+            | Self::Running
+            | Self::Saving
+            | Self::Failed(_) => None,
+        }
+    }
+
     /// Whether nothing will change any more.
     pub(super) const fn is_final(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Failed(_))

@@ -118,11 +118,14 @@ impl Scheduler {
     /// A job that joins learns of work that is under way or done.
     pub(super) fn tell_of_work(&mut self, job: JobNumber, id: NodeId) -> Step {
         let node = self.node_mut(id)?;
-        let is_done = |phase: &Phase| matches!(phase, Phase::Done(_));
         let has_begun = |interest: &Interest| interest.told == Told::Started;
         let (now, report) = if node.jobs.values().any(has_begun) {
             (Told::Started, Report::Started)
-        } else if node.outputs.iter().any(|output| is_done(&output.phase)) {
+        } else if node
+            .outputs
+            .iter()
+            .any(|output| output.phase.result().is_some())
+        {
             let (cached, miss) = (true, None);
             (Told::Over, Report::Completed { cached, miss })
         } else {
