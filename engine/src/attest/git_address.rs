@@ -1,5 +1,7 @@
 //! Addresses of repositories in the one form that provenance has them in.
 
+use cooper_core::patterns::path_inside;
+
 /// A repository's address without a query.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GitAddress {
@@ -34,7 +36,7 @@ pub(super) fn in_fragments(address: &str) -> Option<GitAddress> {
             _ => {}
         }
     }
-    let folder = cleaned(&folder);
+    let folder = path_inside(&folder);
     let with = |folder: &str| {
         let mut text = place.to_owned();
         if !(reference.is_empty() && folder.is_empty()) {
@@ -61,18 +63,6 @@ fn is_repository(place: &str) -> bool {
         Some(_) => false,
         None => place.starts_with("github.com/") || (place.contains('@') && place.contains(':')),
     }
-}
-
-fn cleaned(folder: &str) -> String {
-    let mut parts = Vec::new();
-    for part in folder.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use cooper_core::model::{Failure, FailureDetail, FailureKind, redacted};
+use cooper_core::patterns::path_inside;
 use cooper_core::policy::{Rules, replace_sources, sources_of};
 use cooper_core::ports::{ImageQuery, Session, Sessions};
 use cooper_proto::frontend::ResolveSourceMetaResponse;
@@ -270,10 +271,10 @@ fn git_name(place: &str, fragment: &str) -> String {
         }
         _ => (host, path.to_owned()),
     };
-    let mut name = format!("git://{host}/{}", cleaned(&decoded(&path)));
+    let mut name = format!("git://{host}/{}", path_inside(&decoded(&path)));
     let fragment = decoded(fragment);
     let (reference, folder) = fragment.split_once(':').unwrap_or((&fragment, ""));
-    let folder = cleaned(folder);
+    let folder = path_inside(folder);
     if !(reference.is_empty() && folder.is_empty()) {
         name.push('#');
         name.push_str(reference);
@@ -283,19 +284,6 @@ fn git_name(place: &str, fragment: &str) -> String {
         name.push_str(&folder);
     }
     name
-}
-
-/// A path from a root that `..` does not leave, without a slash at its ends.
-fn cleaned(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// Undoes percent encoding.

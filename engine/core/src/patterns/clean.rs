@@ -21,3 +21,30 @@ pub fn clean_path(path: &str) -> String {
         (false, false) => joined,
     }
 }
+
+/// A path from a root that `..` does not leave, by its text alone, without a slash at its ends; empty for the root.
+#[must_use]
+pub fn path_inside(path: &str) -> String {
+    let mut rooted = clean_path(&format!("/{path}"));
+    rooted.split_off(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_inside_whatever_its_parts_say() {
+        for (path, inside) in [
+            ("", ""),
+            ("/", ""),
+            ("..", ""),
+            ("../../a", "a"),
+            ("/a//./b/", "a/b"),
+            ("a/../../b", "b"),
+            ("a/..", ""),
+        ] {
+            assert_eq!(path_inside(path), inside, "{path:?}");
+        }
+    }
+}

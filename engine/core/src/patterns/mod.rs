@@ -11,7 +11,7 @@ mod ignore_file;
 mod list;
 mod wildcard;
 
-pub use clean::clean_path;
+pub use clean::{clean_path, path_inside};
 pub use ignore_file::parse_ignore_file;
 pub use list::{ParentMatches, Pattern, PatternError, PatternList};
 pub use wildcard::{Wildcard, has_wildcard};

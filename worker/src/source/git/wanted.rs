@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use cooper_core::model::{Failure, FailureKind, SessionId, redacted};
+use cooper_core::patterns::path_inside;
 use cooper_proto::{Algorithm, pb};
 
 use super::address::{Address, is_transport};
@@ -51,7 +52,7 @@ impl GitWanted {
         let text = text.ok_or_else(|| invalid("the source is not git://"))?;
         let address = address(text)?;
         let (reference, subdir) = match address.fragment.split_once(':') {
-            Some((reference, subdir)) => (reference.to_owned(), inside(subdir)),
+            Some((reference, subdir)) => (reference.to_owned(), path_inside(subdir)),
             None => (address.fragment.clone(), String::new()),
         };
         let mut wanted = Self {
@@ -239,19 +240,6 @@ fn address(text: &str) -> Result<Address, Failure> {
     };
     Address::parse(&completed)
         .ok_or_else(|| invalid(&format!("invalid git address {:?}", redacted(&completed))))
-}
-
-/// A folder's path from the repository's root; `..` does not leave it.
-fn inside(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 pub(super) fn invalid(what: &str) -> Failure {
