@@ -8,7 +8,7 @@ use cooper_core::ports::ExportResponse;
 use cooper_engine::progress::StatusStream;
 use futures::StreamExt;
 
-use super::build::ProgressMode;
+use super::ProgressMode;
 use super::{CANCELLED, FAILED, Interrupts};
 use crate::client::{Client, Started};
 use crate::config::{Environment, now_ns};

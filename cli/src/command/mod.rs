@@ -13,11 +13,13 @@ mod follow;
 
 mod interrupt;
 mod line;
+mod solve_flags;
 mod table;
 mod unshare;
 
 pub use interrupt::Interrupts;
 pub use line::{Command, Line, run};
+pub use solve_flags::{ProgressMode, SolveFlags};
 
 /// All went well.
 pub const OK: u8 = 0;

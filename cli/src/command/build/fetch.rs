@@ -6,11 +6,9 @@ use cooper_proto::{Digest, pb};
 use super::output::{Output, Target};
 use super::plan::Plan;
 use crate::client::{BuildRequest, Client, Subject};
-use crate::command::Interrupts;
 use crate::command::follow::{follow, view};
+use crate::command::{Interrupts, ProgressMode};
 use crate::config::{Environment, now_ns};
-
-use super::flags::ProgressMode;
 
 /// The file that a fetched Dockerfile becomes.
 pub(super) const FETCHED: &str = "Dockerfile";

@@ -1,24 +1,8 @@
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ProgressMode {
-    /// `tty` when standard error is a terminal, `plain` when it is not.
-    #[default]
-    Auto,
-    /// Live steps that are redrawn in place.
-    Tty,
-    /// One line after the other.
-    Plain,
-    /// One JSON document a line, for programs.
-    Rawjson,
-    /// Nothing but errors.
-    Quiet,
-    /// The same as `quiet`.
-    None,
-}
+use crate::command::SolveFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,10 +51,6 @@ pub struct BuildFlags {
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
 
-    /// Do not use cached results
-    #[arg(long)]
-    pub no_cache: bool,
-
     /// Do not use cached results of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
@@ -112,14 +92,6 @@ pub struct BuildFlags {
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: String,
 
-    /// Secret that RUN may mount, as `id=ID[,src=PATH|,env=NAME]`; may be repeated
-    #[arg(long, value_name = "SECRET")]
-    pub secret: Vec<String>,
-
-    /// SSH agent that RUN may mount, as `default|ID[=SOCKET|KEY[,KEY]]`; may be repeated
-    #[arg(long, value_name = "AGENT")]
-    pub ssh: Vec<String>,
-
     /// Another source of files, as NAME=PATH, NAME=URL, NAME=docker-image://IMAGE or NAME=oci-layout://PATH; may be
     /// repeated
     #[arg(long, value_name = "NAME=VALUE")]
@@ -150,16 +122,6 @@ pub struct BuildFlags {
     #[arg(long)]
     pub explain: bool,
 
-    /// How to show progress
-    #[arg(
-        long,
-        value_enum,
-        value_name = "MODE",
-        env = "BUILDKIT_PROGRESS",
-        default_value = "auto"
-    )]
-    pub progress: ProgressMode,
-
     /// Show nothing but the image's id
     #[arg(short, long)]
     pub quiet: bool,
@@ -167,14 +129,6 @@ pub struct BuildFlags {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
-
-    /// Write what the build made to a file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub metadata_file: Option<PathBuf>,
-
-    /// Permission to give to the build: network.host, security.insecure; may be repeated
-    #[arg(long, value_name = "ENTITLEMENT")]
-    pub allow: Vec<String>,
 
     /// Size of /dev/shm in RUN, in bytes or as 64m
     #[arg(long, value_name = "SIZE")]
@@ -203,4 +157,8 @@ pub struct BuildFlags {
     /// Statement to attach to the result, as `type=provenance|sbom,...`; may be repeated
     #[arg(long, value_name = "STATEMENT")]
     pub attest: Vec<String>,
+
+    /// What every way to build takes.
+    #[command(flatten)]
+    pub solve: SolveFlags,
 }

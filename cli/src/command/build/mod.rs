@@ -26,7 +26,7 @@ pub(super) mod written;
 pub use cache::{CacheIndex, Caches};
 pub use context::{ContextFolders, ContextPlace, DockerfilePlace, StandardInput, locate};
 pub use error::UsageError;
-pub use flags::{BuildFlags, ProgressMode};
+pub use flags::BuildFlags;
 pub use output::{Output, OutputContext, Target};
 pub use plan::{Plan, Surroundings, plan};
 pub use run::run;

@@ -61,10 +61,10 @@ pub fn plan(
     around: Surroundings<'_>,
 ) -> Result<Plan, UsageError> {
     let mut plan = Plan {
-        secrets: secret::parse(&flags.secret, around.here, |name| {
+        secrets: secret::parse(&flags.solve.secret, around.here, |name| {
             around.variables.contains_key(name)
         })?,
-        ssh: ssh::parse(&flags.ssh, around.here, around.variables)?,
+        ssh: ssh::parse(&flags.solve.ssh, around.here, around.variables)?,
         entitlements: entitlements(flags)?,
         outputs: outputs(flags, around)?,
         caches: cache::parse(&flags.cache_from, &flags.cache_to, around.here)?
@@ -159,7 +159,7 @@ fn simple_options(
     if let [target] = several::targets(flags).as_slice() {
         set("target", target.clone());
     }
-    if flags.no_cache {
+    if flags.solve.no_cache {
         // An empty list of stages means all of them.
         set("no-cache", String::new());
     } else if !flags.no_cache_filter.is_empty() {
@@ -283,7 +283,7 @@ fn ulimits(texts: &[String]) -> Result<String, UsageError> {
 
 fn entitlements(flags: &BuildFlags) -> Result<Vec<String>, UsageError> {
     let mut all = Vec::new();
-    for text in flags.allow.iter().flat_map(|a| a.split(',')) {
+    for text in flags.solve.allow.iter().flat_map(|a| a.split(',')) {
         match text {
             HOST_NETWORK | "security.insecure" | "device" => all.push(text.to_owned()),
             _ if text.starts_with("device=") => all.push(text.to_owned()),

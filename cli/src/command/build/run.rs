@@ -8,7 +8,7 @@ use cooper_worker::snapshot::Snapshotter;
 
 use super::advice;
 use super::call::Call;
-use super::flags::{BuildFlags, ProgressMode};
+use super::flags::BuildFlags;
 use super::output::{Output, Target};
 use super::plan::{Plan, Surroundings, plan};
 use super::several::{self, Responses, Several};
@@ -17,8 +17,7 @@ use super::{ContextFolders, DockerfilePlace, UsageError, context};
 use super::{fetch, report};
 use crate::client::{BuildRequest, Client, Place, Subject};
 use crate::command::follow::{close, exit_code, follow, view, write_error};
-use crate::command::{CANCELLED, FAILED, OK};
-use crate::command::{Interrupts, explain};
+use crate::command::{CANCELLED, FAILED, Interrupts, OK, ProgressMode, explain};
 use crate::config::{Environment, now_ns};
 use cooper_worker::local_worker::RuntimeSettings;
 
@@ -264,7 +263,7 @@ impl Work<'_> {
             write_error(&format!("\n{text}"));
             write_error(&report::image_line(&response));
             write_error(&warnings_text(view.progress()));
-        } else if flags.quiet || flags.progress == ProgressMode::Quiet {
+        } else if flags.quiet || flags.solve.progress == ProgressMode::Quiet {
             report::print_id(&response);
         }
         OK
@@ -275,7 +274,7 @@ impl Work<'_> {
     fn mode(&self) -> ProgressMode {
         match self.flags.quiet {
             true => ProgressMode::Quiet,
-            false => self.flags.progress,
+            false => self.flags.solve.progress,
         }
     }
 
@@ -305,7 +304,7 @@ impl Work<'_> {
             for (target, files) in &files {
                 files.write(responses.get(target).unwrap_or(&ExportResponse::new()))?;
             }
-            match &self.flags.metadata_file {
+            match &self.flags.solve.metadata_file {
                 Some(path) => {
                     let text = report::metadata_of_targets(&references, &responses);
                     write_file(&self.environment.here.join(path), &text)
@@ -365,7 +364,7 @@ fn finish(
         })?;
         write(path, id)?;
     }
-    if let Some(path) = &flags.metadata_file {
+    if let Some(path) = &flags.solve.metadata_file {
         write(path, &report::metadata(Some(reference), response))?;
     }
     Ok(())

@@ -65,7 +65,7 @@ async fn build(
     environment: &Environment,
     interrupts: &Interrupts,
 ) -> u8 {
-    let mut view = view(flags.progress, environment, now_ns());
+    let mut view = view(flags.solve.progress, environment, now_ns());
     let reference = request.reference.clone();
     let asks = request.plan.options.contains_key("requestid");
     let files = written::WrittenAfter::of(&request.plan);
@@ -80,7 +80,7 @@ async fn build(
         let started = traced(started, flags.trace.as_deref(), &environment.here)?;
         let response = follow(started, &mut view, interrupts).await?;
         files.write(&response)?;
-        if let Some(path) = &flags.metadata_file {
+        if let Some(path) = &flags.solve.metadata_file {
             let text = report::metadata(None, &response);
             write(&environment.here.join(path), &text)?;
         }
@@ -138,7 +138,7 @@ fn request(flags: &CtlBuildFlags, environment: &Environment) -> Result<BuildRequ
     let plan = plan(flags, environment)?;
     let subject = match &flags.frontend {
         Some(name) => Subject::Frontend(name.clone()),
-        None => Subject::Definition(definition(flags.no_cache)?),
+        None => Subject::Definition(definition(flags.solve.no_cache)?),
     };
     Ok(BuildRequest {
         reference: BuildRequest::new_reference(),
@@ -182,7 +182,7 @@ fn plan(flags: &CtlBuildFlags, environment: &Environment) -> Result<Plan, Failur
         mode.or_insert_with(|| "min".to_owned());
     }
     let mut options = options(&flags.opt, &environment.variables)?;
-    if flags.no_cache && flags.frontend.is_some() {
+    if flags.solve.no_cache && flags.frontend.is_some() {
         options.insert("no-cache".to_owned(), String::new());
     }
     if options.contains_key("requestid") {
@@ -191,15 +191,15 @@ fn plan(flags: &CtlBuildFlags, environment: &Environment) -> Result<Plan, Failur
     }
     Ok(Plan {
         options,
-        entitlements: flags.allow.clone(),
+        entitlements: flags.solve.allow.clone(),
         outputs,
         caches,
         folders: folders("--local", &flags.local, here)?,
         layouts: folders("--oci-layout", &flags.oci_layout, here)?,
-        secrets: secret::parse(&flags.secret, here, |name| {
+        secrets: secret::parse(&flags.solve.secret, here, |name| {
             environment.variables.contains_key(name)
         })?,
-        ssh: ssh::parse(&flags.ssh, here, &environment.variables)?,
+        ssh: ssh::parse(&flags.solve.ssh, here, &environment.variables)?,
         ..Plan::default()
     })
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::build_flags::CtlBuildFlags;
-use crate::command::build::ProgressMode;
+use crate::command::ProgressMode;
 
 const EXAMPLES: &str = "\
 Examples:

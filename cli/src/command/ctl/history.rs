@@ -13,7 +13,7 @@ use super::flags::LogsFlags;
 use super::json;
 use super::run::print;
 use crate::client::Joined;
-use crate::command::build::ProgressMode;
+use crate::command::ProgressMode;
 use crate::command::follow::{terminal_size, view};
 use crate::command::table::table;
 use crate::config::{Environment, now_ns};
