@@ -346,11 +346,12 @@ impl Applier {
             }
             Kind::File => {
                 let made = directory.create_node(name, 0o600)?;
+                set_xattrs(&made, wanted)?;
                 // What has content gets the rest when that is there, as long as it is not complete it looks changed.
                 if wanted.size > 0 {
                     return Ok(());
                 }
-                return set_metadata(&made, wanted, kind);
+                return set_other_metadata(&made, wanted, kind);
             }
             Kind::Fifo | Kind::Socket => directory.mknod(name, kind, 0o600, 0)?,
             Kind::CharDevice | Kind::BlockDevice => {
@@ -370,7 +371,8 @@ impl Applier {
         Ok(directory.write_listed(name)?)
     }
 
-    /// Gives a file that has all its content the metadata it was sent with.
+    /// Gives a file that has all its content the metadata it was sent with; its extended attributes it has had since
+    /// [`Self::entry`].
     pub(super) fn content_written(
         &mut self,
         file: &Node,
@@ -378,7 +380,7 @@ impl Applier {
         bytes: u64,
     ) -> Result<(), SyncError> {
         self.changes.content_bytes += bytes;
-        set_metadata(file, &self.wanted(sent), Kind::File)?;
+        set_other_metadata(file, &self.wanted(sent), Kind::File)?;
         self.compare(&sent.path)
     }
 
@@ -451,9 +453,18 @@ fn same_content(one: &File, other: &File) -> std::io::Result<bool> {
 }
 
 fn set_metadata(node: &Node, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
+    set_xattrs(node, wanted)?;
+    set_other_metadata(node, wanted, kind)
+}
+
+fn set_xattrs(node: &Node, wanted: &FileStat) -> Result<(), SyncError> {
     for (name, value) in &wanted.xattrs {
         ignore_unsupported(node.set_xattr(OsStr::new(name), value))?;
     }
+    Ok(())
+}
+
+fn set_other_metadata(node: &Node, wanted: &FileStat, kind: Kind) -> Result<(), SyncError> {
     node.set_owner(Owner {
         uid: wanted.uid,
         gid: wanted.gid,

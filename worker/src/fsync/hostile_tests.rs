@@ -194,3 +194,21 @@ async fn a_sender_that_goes_away_is_an_error() {
     .expect_err("ended");
     assert!(matches!(error, SyncError::Ended), "{error}");
 }
+
+/// They would fill the receiver's memory if it kept them while it waits, and a sender may send them for ever.
+#[tokio::test]
+async fn extended_attributes_of_a_file_that_waits_for_content_are_with_the_file() {
+    let to = tempfile::tempdir().expect("a directory");
+    let mut sent = entry("a", Kind::File);
+    sent.size = 1;
+    sent.xattrs = [("user.note".to_owned(), vec![b'x'; 1000])].into();
+    let mut applier =
+        super::apply::Applier::new(open(to.path()), ReceiveOptions::default()).expect("readable");
+    assert!(applier.entry(&sent).expect("accepted"), "it wants content");
+    sent.xattrs.clear();
+    let file = applier.open(&sent.path).expect("there");
+    applier.content_written(&file, &sent, 1).expect("written");
+    let kept = file.xattrs().expect("readable");
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].1.len(), 1000);
+}

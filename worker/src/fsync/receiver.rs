@@ -212,13 +212,15 @@ impl Writer {
                 "an entry after the last one",
             )));
         }
-        let Some(stat) = stat else {
+        let Some(mut stat) = stat else {
             self.all_sent = true;
             return Ok(());
         };
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(SyncError::Ended)?;
         if self.applier.entry(&stat)? {
+            // The file has them: a client that sends many and no content does not fill our memory with them.
+            stat.xattrs.clear();
             self.wanted.push_back((id, stat));
         }
         Ok(())
