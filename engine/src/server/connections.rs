@@ -10,6 +10,7 @@ use tokio::net::UnixListener;
 use tonic::transport::server::Connected;
 
 use super::authority::AcceptableAuthority;
+use super::watched::Watched;
 
 /// How long no connection is taken after one could not be: what a process lacks then (descriptors, memory) it lacks
 /// for a while.
@@ -39,8 +40,9 @@ pub fn unix_connections(listener: UnixListener) -> Connections {
     connections(listener, |listener| {
         Box::pin(async move {
             let accepted = listener.accept().await;
-            let connection =
-                accepted.map(|(stream, _)| Connection::new(AcceptableAuthority::new(stream)));
+            let connection = accepted.map(|(stream, _)| {
+                Connection::new(Watched::new(stream, AcceptableAuthority::default()))
+            });
             (connection, listener)
         })
     })

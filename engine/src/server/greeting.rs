@@ -4,19 +4,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use tonic::transport::server::Connected;
+
+use super::watched::Watch;
 
 /// What a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
 
-/// A connection whose client must begin in time; after that HTTP/2's pings tell whether it is still there.
+/// Fails a connection whose client does not begin in time; after that HTTP/2's pings tell whether it is still there.
 ///
 /// The HTTP/2 library waits for the preface for as long as the client likes, and with it waits a descriptor.
 #[derive(Debug)]
-pub(super) struct Greeted<S> {
-    stream: S,
+pub(super) struct Greeting {
     /// Set until the preface is there.
     awaited: Option<Awaited>,
 }
@@ -28,11 +27,10 @@ struct Awaited {
     missing: usize,
 }
 
-impl<S> Greeted<S> {
-    /// A connection that fails when the preface is not there after `wait`.
-    pub(super) fn within(wait: Duration, stream: S) -> Self {
+impl Greeting {
+    /// Fails a connection when the preface is not there after `wait`.
+    pub(super) fn within(wait: Duration) -> Self {
         Self {
-            stream,
             awaited: Some(Awaited {
                 limit: Box::pin(tokio::time::sleep(wait)),
                 missing: PREFACE_BYTES,
@@ -41,68 +39,26 @@ impl<S> Greeted<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl Watch for Greeting {
+    fn came(
+        &mut self,
+        bytes: &mut [u8],
+        read: Poll<io::Result<()>>,
         context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = into.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, into);
-        let Some(awaited) = &mut this.awaited else {
+        let Some(awaited) = &mut self.awaited else {
             return read;
         };
-        let came = into.filled().len() - before;
-        awaited.missing = awaited.missing.saturating_sub(came);
+        awaited.missing = awaited.missing.saturating_sub(bytes.len());
         if awaited.missing == 0 {
-            this.awaited = None;
+            self.awaited = None;
             return read;
         }
         // A client that sends byte by byte is given no longer. What came is handed on first: nobody reads bytes and fails.
         match awaited.limit.as_mut().poll(context) {
-            Poll::Ready(()) if came > 0 => read,
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => read,
+            Poll::Ready(()) if bytes.is_empty() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(()) | Poll::Pending => read,
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S: Connected> Connected for Greeted<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }
 
@@ -111,13 +67,17 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::server::watched::Watched;
 
     const WAIT: Duration = Duration::from_secs(20);
     const PREFACE: &[u8; PREFACE_BYTES] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-    fn pair() -> (tokio::io::DuplexStream, Greeted<tokio::io::DuplexStream>) {
+    fn pair() -> (
+        tokio::io::DuplexStream,
+        Watched<tokio::io::DuplexStream, Greeting>,
+    ) {
         let (client, server) = tokio::io::duplex(64);
-        (client, Greeted::within(WAIT, server))
+        (client, Watched::new(server, Greeting::within(WAIT)))
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ mod authority;
 mod connections;
 mod greeting;
 mod serve;
+mod watched;
 
 mod content;
 mod control;

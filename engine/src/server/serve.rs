@@ -15,8 +15,9 @@ use super::connections::Connections;
 use super::content::ContentService;
 use super::control::ControlService;
 use super::gateway::GatewayService;
-use super::greeting::Greeted;
+use super::greeting::Greeting;
 use super::trace::TraceCollector;
+use super::watched::Watched;
 use crate::Engine;
 use crate::bridge::BuildBridge;
 use crate::engine::Parts;
@@ -67,7 +68,8 @@ pub async fn serve_with(
     until: impl Future<Output = ()> + Send,
 ) -> Result<(), Failure> {
     let wait = engine.parts().limits.greeting_wait;
-    let connections = connections.map_ok(move |connection| Greeted::within(wait, connection));
+    let connections =
+        connections.map_ok(move |connection| Watched::new(connection, Greeting::within(wait)));
     let control = ControlServer::new(ControlService::new(engine.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
