@@ -31,10 +31,7 @@ impl<'a> Headers<'a> {
             if header.is_empty() {
                 return Err("a block of zeroes is followed by a header");
             }
-            // Before ustar there was none, and some programs read it all the same.
-            if !block[257..].starts_with(b"ustar") && block[345..500] != [0; 155] {
-                return Err("a header that is not ustar has a prefix");
-            }
+            check_prefix(block)?;
             let size = header
                 .entry_size()
                 .map_err(|_| "a header's size is malformed")?;
@@ -98,6 +95,23 @@ impl<'a> Headers<'a> {
             return Err("the PAX size and the entry's size differ");
         }
         Ok(())
+    }
+}
+
+/// What stands where POSIX has the beginning of a long name must be that, or what GNU tar keeps there: some programs put
+/// it before the name whatever the header says it is.
+fn check_prefix(block: &[u8; HEADER_SIZE]) -> Check {
+    let is_sparse = block[156] == b'S';
+    let is_octal = |byte: &u8| matches!(byte, b'0'..=b'7' | b' ' | 0);
+    match &block[257..265] {
+        b"ustar\x0000" => Ok(()),
+        b"ustar  \0" if is_sparse => Ok(()),
+        // Times of the last access and change.
+        b"ustar  \0" if block[345..369].iter().all(is_octal) && block[369..500] == [0; 131] => {
+            Ok(())
+        }
+        _ if block[345..500] == [0; 155] => Ok(()),
+        _ => Err("a header that is not POSIX's has a prefix"),
     }
 }
 

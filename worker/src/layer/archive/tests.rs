@@ -248,6 +248,28 @@ fn unknown_types_are_refused_and_not_skipped() {
     }
 }
 
+/// Python puts what stands there before the name, whatever the header says it is; GNU tar does so by the magic alone.
+#[test]
+fn what_may_be_taken_for_a_prefix_must_be_one() {
+    let times = b"14325276034\014325276034\0";
+    for (magic, at, bytes, good) in [
+        (b"ustar\x0000", 345, &b"dir"[..], true),
+        (b"ustar\x0001", 345, b"dir", false),
+        (b"ustar \xff\xff", 345, b"dir", false),
+        (b"ustar  \0", 345, b"dir", false),
+        (b"ustar  \0", 345, times, true),
+        (b"ustar  \0", 380, b"dir", false),
+        (b"\0\0\0\0\0\0\0\0", 345, b"dir", false),
+        (b"\0\0\0\0\0\0\0\0", 345, b"", true),
+    ] {
+        let mut archive = written(&[(header("a"), b"hello")]);
+        edit(&mut archive, 0, 257, magic);
+        edit(&mut archive, 0, at, bytes);
+        let read = read(&archive);
+        assert_eq!(read.is_ok(), good, "{magic:?} with {bytes:?}: {read:?}");
+    }
+}
+
 #[test]
 fn a_wrong_checksum_is_refused() {
     let mut archive = written(&[(header("a"), b"hello")]);
