@@ -12,11 +12,11 @@ use crate::job::{Build, CacheSpec, ExporterSpec, SolveSpec};
 /// Newest output format that clients may ask for (parity sheet C1).
 const COMPATIBILITY: i64 = 30;
 
-/// Reads a request.
+/// What a client asks to be built.
 ///
 /// # Errors
 /// `InvalidInput` for contradictions, `Unsupported` for what is not built.
-pub(super) fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
+pub fn solve(request: SolveRequest) -> Result<SolveSpec, Failure> {
     refuse_unbuilt(&request)?;
     let has_definition = request
         .definition

@@ -23,6 +23,7 @@ mod usage;
 
 pub use connections::{Connection, Connections, connections, unix_connections};
 pub(crate) use control::{DOCKERFILE_VERSION, worker_info_json};
+pub use decode::solve as solve_spec;
 pub(crate) use serve::frontend_service;
 pub use serve::{serve, serve_with};
 pub use status::{failure_from_rpc, failure_from_status, status_from_failure};

@@ -5,6 +5,8 @@ use cooper_core::policy::{Rules, replace_sources, sources_of};
 use cooper_proto::{Digest, pb, source_policy};
 use prost::Message;
 
+use crate::pieces::pieces;
+
 /// A definition's bytes.
 pub(crate) fn definition(data: &[u8]) {
     if let Ok(definition) = pb::Definition::decode(data) {
@@ -12,15 +14,11 @@ pub(crate) fn definition(data: &[u8]) {
     }
 }
 
-/// Ops of which the inputs lead somewhere: each op's length in one byte and a half, then the op, in which the digests of
-/// inputs are taken as positions of the ops before it.
+/// Ops of which the inputs lead somewhere: [`pieces`] that are ops, in which the digests of inputs are taken as positions
+/// of the ops before.
 pub(crate) fn graph(data: &[u8]) {
-    let mut rest = data;
     let mut ops: Vec<Vec<u8>> = Vec::new();
-    while let Some(([low, high], after)) = rest.split_first_chunk::<2>() {
-        let length = (usize::from(*high) & 0xf) << 8 | usize::from(*low);
-        let (op, after) = after.split_at(length.min(after.len()));
-        rest = after;
+    for op in pieces(data) {
         let Ok(mut op) = pb::Op::decode(op) else {
             continue;
         };
@@ -38,7 +36,7 @@ pub(crate) fn graph(data: &[u8]) {
     });
 }
 
-fn load(definition: &pb::Definition) {
+pub(crate) fn load(definition: &pb::Definition) {
     if let Ok(graph) = Graph::load(definition, &Limits::default()) {
         assert!(graph.vertices.len() <= definition.def.len());
         let _text = graph.dot();

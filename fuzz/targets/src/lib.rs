@@ -8,6 +8,9 @@ mod dockerfiles;
 mod documents;
 mod graphs;
 mod listings;
+mod packets;
+mod pieces;
+mod requests;
 mod sources;
 
 /// What takes bytes from others, by its name, which is its corpus's too.
@@ -24,6 +27,8 @@ pub const TARGETS: &[Target] = &[
     ("definition", graphs::definition),
     ("graph", graphs::graph),
     ("source_policy", graphs::source_policy),
+    ("request", requests::request),
+    ("packets", packets::packets),
     ("cache_import", documents::cache_import),
     ("image_document", documents::image_document),
     ("image_config", documents::image_config),
