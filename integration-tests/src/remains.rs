@@ -52,28 +52,47 @@ fn now(sandbox: &Sandbox) -> Result<Vec<String>> {
 /// # Errors
 /// When the machine's cannot be listed.
 pub fn groups(sandbox: &Sandbox) -> Result<Vec<PathBuf>> {
-    let state = fs::canonicalize(sandbox.state())?;
+    let name = group_name(&sandbox.state())?;
+    let of_step = |folder: &Path, own: &str| {
+        folder.file_name().is_some_and(|it| *it == *name) || own.starts_with(&format!("{name}-"))
+    };
+    Ok(groups_that(of_step))
+}
+
+/// Control groups that an engine on a state folder made for those of its steps.
+///
+/// # Errors
+/// When the machine's cannot be listed.
+pub fn engine_groups(state: &Path) -> Result<Vec<PathBuf>> {
+    let name = group_name(state)?;
+    Ok(groups_that(|_, own| own == name))
+}
+
+fn group_name(state: &Path) -> Result<String> {
+    let state = fs::canonicalize(state)?;
     let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
     let instance: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("cooper-{instance}");
+    Ok(format!("cooper-{instance}"))
+}
+
+/// The machine's control groups of which the folder and the own name are wanted.
+fn groups_that(wanted: impl Fn(&Path, &str) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     while let Some((folder, depth)) = open.pop() {
-        let is_ours = folder.file_name().is_some_and(|it| *it == *name);
         // Groups come and go while they are listed.
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            let own_name = entry.file_name().to_string_lossy().into_owned();
-            if is_ours || own_name.starts_with(&format!("{name}-")) {
+            if wanted(&folder, &entry.file_name().to_string_lossy()) {
                 found.push(entry.path());
             } else if depth < 6 {
                 open.push((entry.path(), depth + 1));
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// Blobs whose bytes are not what they are called by, and how many blobs there are.

@@ -5,13 +5,14 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use integration_tests::gate::{Gate, client, open_daemon};
 use integration_tests::peers::Cooperd;
+use integration_tests::remains::engine_groups;
 use integration_tests::sandbox::{Finished, Sandbox, binary, finish, path, succeed};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
@@ -75,6 +76,32 @@ fn a_daemon_that_is_told_to_stop_lets_builds_end_and_takes_no_new_ones() -> Resu
         "a socket is left"
     );
     assert_eq!(sandbox.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// Each state folder's engine has a directory of its own there; machines that build a lot would gather them.
+#[test]
+fn the_control_groups_of_an_engine_end_with_it() -> Result<()> {
+    let sandbox = Sandbox::with_busybox()?;
+    let gate = Gate::new()?;
+    let context = sandbox.path("context");
+    gate.context(&context)?;
+    let daemon = open_daemon(&sandbox, &[])?;
+    let build = build(&sandbox, &context)?;
+    let held = gate.reached()?;
+    let state = sandbox.path("daemon/root");
+    ensure!(!engine_groups(&state)?.is_empty(), "the step has none");
+    drop(held);
+    let built = ended(build)?;
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    daemon.signal(Signal::TERM)?;
+    let (status, log) = daemon.wait()?;
+    ensure!(status.success(), "{status}\n{log}");
+    assert_eq!(engine_groups(&state)?, Vec::<PathBuf>::new());
+
+    fs::write(context.join("Dockerfile"), "FROM busybox\nRUN true\n")?;
+    sandbox.succeed(["build", path(&context)])?;
+    assert_eq!(engine_groups(&sandbox.state())?, Vec::<PathBuf>::new());
     Ok(())
 }
 

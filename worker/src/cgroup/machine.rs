@@ -27,12 +27,36 @@ const MAX_VALUE: u64 = 64 << 10;
 /// The control groups of this machine, and where those of steps are made.
 #[derive(Debug, Clone)]
 pub struct Cgroups {
-    hierarchies: Arc<Vec<Hierarchy>>,
-    /// Directory for steps that name no parent, below this process's own group.
-    below_own: String,
+    own: Arc<OwnGroups>,
     /// Parent for steps that name none; empty for this process's own group.
     default_parent: String,
     parents: Arc<Parents>,
+}
+
+/// The directories for steps that name no parent, one in every hierarchy where a step needed one. They go when the engine
+/// ends; those of an engine that was killed when the next one starts.
+#[derive(Debug)]
+struct OwnGroups {
+    hierarchies: Vec<Hierarchy>,
+    /// Their name, below this process's own group.
+    name: String,
+}
+
+impl OwnGroups {
+    fn place(&self, hierarchy: &Hierarchy) -> PathBuf {
+        hierarchy.own.join(&self.name)
+    }
+}
+
+impl Drop for OwnGroups {
+    fn drop(&mut self) {
+        for hierarchy in &self.hierarchies {
+            // Most have none, and one that a step still has groups in has to stay.
+            if let Ok(root) = Root::open(&hierarchy.place) {
+                let _gone = root.remove_dir(&self.place(hierarchy));
+            }
+        }
+    }
 }
 
 /// What a step wants of its groups.
@@ -60,16 +84,18 @@ impl Cgroups {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             own => own?,
         };
-        let cgroups = Self {
-            hierarchies: Arc::new(hierarchies(&mountinfo, &own)),
-            below_own: format!("cooper-{instance}"),
+        let own = OwnGroups {
+            hierarchies: hierarchies(&mountinfo, &own),
+            name: format!("cooper-{instance}"),
+        };
+        for hierarchy in &own.hierarchies {
+            reap(hierarchy, &own.place(hierarchy), "");
+        }
+        Ok(Self {
+            own: Arc::new(own),
             default_parent: default_parent.to_owned(),
             parents: Arc::default(),
-        };
-        for hierarchy in cgroups.hierarchies.iter() {
-            reap(hierarchy, &hierarchy.own.join(&cgroups.below_own), "");
-        }
-        Ok(cgroups)
+        })
     }
 
     /// Notes in a file below which parents groups are made, and removes what an earlier process left there. Blocks.
@@ -79,8 +105,8 @@ impl Cgroups {
     pub fn noting(mut self, file: &Path) -> Result<Self, CgroupError> {
         let parents = Parents::open(file)?;
         for parent in parents.all() {
-            for hierarchy in self.hierarchies.iter() {
-                let prefix = format!("{}-", self.below_own);
+            for hierarchy in &self.own.hierarchies {
+                let prefix = format!("{}-", self.own.name);
                 reap(hierarchy, &parent.join(BELOW_PARENT), &prefix);
             }
         }
@@ -106,16 +132,16 @@ impl Cgroups {
         let name = match &parent {
             Some(parent) => {
                 self.parents.note(parent)?;
-                format!("{}-{}", self.below_own, request.id)
+                format!("{}-{}", self.own.name, request.id)
             }
             None => request.id.to_owned(),
         };
-        for hierarchy in self.hierarchies.iter() {
+        for hierarchy in &self.own.hierarchies {
             let settings = self.settings_in(hierarchy, limits);
             let wanted = request.everywhere || parent.is_some() || !settings.is_empty();
             let place = match &parent {
                 Some(parent) => parent.join(BELOW_PARENT),
-                None => hierarchy.own.join(&self.below_own),
+                None => self.own.place(hierarchy),
             };
             // In the one of version 2 devices are restricted; where it cannot be had, that is done otherwise.
             if !wanted && hierarchy.version != Version::Two {
@@ -149,7 +175,7 @@ impl Cgroups {
 
     /// A controller is in one hierarchy: in version 2 unless a mounted one of version 1 has it.
     fn is_in_version_two(&self, controller: &str) -> bool {
-        let taken = self.hierarchies.iter().any(|hierarchy| {
+        let taken = self.own.hierarchies.iter().any(|hierarchy| {
             matches!(&hierarchy.version, Version::One { controllers }
                 if controllers.iter().any(|name| name == controller))
         });
@@ -157,7 +183,8 @@ impl Cgroups {
     }
 
     fn offers(&self, controller: &str) -> bool {
-        self.hierarchies
+        self.own
+            .hierarchies
             .iter()
             .filter(|hierarchy| hierarchy.version == Version::Two)
             .filter_map(|hierarchy| Root::open(&hierarchy.place).ok())
@@ -174,6 +201,7 @@ impl Cgroups {
 
     fn refuse_unkept(&self, limits: &LinuxResources) -> Result<(), CgroupError> {
         let kept: Vec<Setting> = self
+            .own
             .hierarchies
             .iter()
             .flat_map(|hierarchy| self.settings_in(hierarchy, limits))
