@@ -189,18 +189,22 @@ impl Reference {
         self
     }
 
-    /// The name as people write it: `debian` for `docker.io/library/debian`.
+    /// The name as people write it: `debian` for `docker.io/library/debian`. In full where the short form would be that
+    /// of another image, as for `docker.io/a.b/c`.
     #[must_use]
     pub fn familiar(&self) -> String {
-        let name = if self.domain == DEFAULT_DOMAIN {
-            match self.path.strip_prefix(OFFICIAL) {
-                Some(rest) if !rest.contains('/') => rest.into(),
-                _ => self.path.clone(),
-            }
-        } else {
-            self.name()
+        if self.domain != DEFAULT_DOMAIN {
+            return self.to_string();
+        }
+        let name = match self.path.strip_prefix(OFFICIAL) {
+            Some(rest) if !rest.contains('/') => rest,
+            _ => &self.path,
         };
-        self.with_tag_and_digest(name)
+        let short = self.with_tag_and_digest(name.to_owned());
+        match short.parse::<Self>() {
+            Ok(same) if same == *self => short,
+            _ => self.to_string(),
+        }
     }
 
     fn with_tag_and_digest(&self, mut text: String) -> String {
@@ -333,6 +337,24 @@ mod tests {
             "a".parse::<Reference>().unwrap().with_default_tag().tag(),
             Some("latest")
         );
+    }
+
+    #[test]
+    fn the_short_form_of_a_name_is_never_that_of_another() {
+        let id = &DIGEST[7..];
+        for (text, familiar) in [
+            ("docker.io/library/debian", "debian"),
+            ("docker.io/user/app:1", "user/app:1"),
+            ("docker.io/a.b/c", "docker.io/a.b/c"),
+            ("docker.io/localhost/c", "docker.io/localhost/c"),
+            ("quay.io/a/b", "quay.io/a/b"),
+            (
+                &format!("docker.io/library/{id}"),
+                &format!("docker.io/library/{id}"),
+            ),
+        ] {
+            assert_eq!(text.parse::<Reference>().unwrap().familiar(), familiar);
+        }
     }
 
     #[test]
