@@ -1,6 +1,7 @@
 //! Failures as gRPC statuses with details, and back (parity sheet E; the details are JSON under type URLs, as
 //! BuildKit's clients expect them).
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -185,7 +186,16 @@ pub fn failure_from_status(status: &Status) -> Failure {
     let details = rpc::Status::decode(status.details())
         .map(|decoded| decoded.details)
         .unwrap_or_default();
-    read(status.code(), status.message(), &details)
+    let code = match status.code() {
+        Code::Internal | Code::Unknown if was_sent_by_nobody(status) => Code::Unavailable,
+        code => code,
+    };
+    read(code, status.message(), &details)
+}
+
+/// Whether a status says how a connection broke: the libraries keep the cause in those that they make themselves.
+fn was_sent_by_nobody(status: &Status) -> bool {
+    status.source().is_some()
 }
 
 /// What a status inside a message says.
@@ -456,6 +466,16 @@ mod tests {
         let status = status_from_failure(&failure);
         assert_eq!(status.code(), Code::Unknown);
         assert_eq!(failure_from_status(&status), failure);
+    }
+
+    /// Another job that wants the same may have a client that is still there.
+    #[test]
+    fn a_connection_that_broke_is_no_fault_of_cooper_s_and_no_program_s_end() {
+        let broke = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let failure = failure_from_status(&Status::from_error(Box::new(broke)));
+        assert_eq!(failure.kind, FailureKind::Infrastructure);
+        let said = failure_from_status(&Status::internal("the peer says so"));
+        assert_eq!(said.kind, FailureKind::Internal);
     }
 
     #[test]
