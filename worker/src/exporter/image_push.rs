@@ -19,7 +19,8 @@ use cooper_proto::{
 use super::{
     attributes::invalid,
     image::{ImageExporter, parse_name},
-    image_writer::{WrittenImage, WrittenLayer, tell},
+    image_layers::WrittenLayer,
+    image_writer::{WrittenImage, tell},
 };
 use crate::{
     distribution::{Access, BlobFile, Keychain, Repository, RepositoryName, SessionKeychain},

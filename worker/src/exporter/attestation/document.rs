@@ -7,7 +7,8 @@ use cooper_proto::oci::{self, Descriptor, ImageConfig, Manifest, Platform, media
 
 use super::super::attributes::invalid;
 use super::super::files::blocking;
-use super::super::image_writer::{WrittenLayer, tell, unwritten};
+use super::super::image_layers::WrittenLayer;
+use super::super::image_writer::{tell, unwritten};
 use super::super::platforms::ResultPlatform;
 use super::read::{is_inline_only, read};
 use super::spdx::supplement;

@@ -5,7 +5,7 @@ use cooper_core::model::{Failure, SPDX_PREDICATE};
 use cooper_proto::Digest;
 use serde_json::{Value, json};
 
-use super::super::image_writer::WrittenLayer;
+use super::super::image_layers::WrittenLayer;
 use super::read::Said;
 use crate::confine::{Kind, Last, Root};
 use crate::snapshot::Snapshots;
