@@ -32,6 +32,9 @@ impl<'a> Headers<'a> {
                 return Err("a block of zeroes is followed by a header");
             }
             check_prefix(block)?;
+            if !is_plain_number(&block[124..136]) {
+                return Err("a header's size is malformed");
+            }
             let size = header
                 .entry_size()
                 .map_err(|_| "a header's size is malformed")?;
@@ -113,6 +116,19 @@ fn check_prefix(block: &[u8; HEADER_SIZE]) -> Check {
         _ if block[345..500] == [0; 155] => Ok(()),
         _ => Err("a header that is not POSIX's has a prefix"),
     }
+}
+
+/// Whether a number is read alike by all: octal digits between spaces and NULs, of which none but spaces come first (GNU tar
+/// passes over a NUL there, others end), or binary.
+fn is_plain_number(field: &[u8]) -> bool {
+    if field.first().is_some_and(|byte| byte & 0x80 != 0) {
+        return true;
+    }
+    let blank = |byte: &u8| matches!(byte, b' ' | 0);
+    let start = field.iter().position(|byte| *byte != b' ');
+    let digits = &field[start.unwrap_or(field.len())..];
+    let end = digits.iter().position(|byte| !matches!(byte, b'0'..=b'7'));
+    digits[end.unwrap_or(digits.len())..].iter().all(blank)
 }
 
 fn until_nul(data: &[u8]) -> Check<&[u8]> {

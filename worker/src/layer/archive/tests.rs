@@ -270,6 +270,26 @@ fn what_may_be_taken_for_a_prefix_must_be_one() {
     }
 }
 
+/// GNU tar passes over a NUL before a number; what stands behind one is read by some.
+#[test]
+fn a_size_that_is_read_in_several_ways_is_refused() {
+    for (size, good) in [
+        (b"00000000005\0", true),
+        (b"00000000005 ", true),
+        (b"          5\0", true),
+        (b"\x80\0\0\0\0\0\0\0\0\0\0\x05", true),
+        (b"\000000000005", false),
+        (b"5\0\0\0\0\0\0\0\0\0\07", false),
+        (b"5        x\0\0", false),
+        (b"00000000009\0", false),
+    ] {
+        let mut archive = written(&[(header("a"), b"hello")]);
+        edit(&mut archive, 0, 124, size);
+        let read = read(&archive);
+        assert_eq!(read.is_ok(), good, "{size:?}: {read:?}");
+    }
+}
+
 #[test]
 fn a_wrong_checksum_is_refused() {
     let mut archive = written(&[(header("a"), b"hello")]);
