@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::confine::Time;
 
-/// The records of one extended header by key. GNU's repeated sparse keys are left to the
-/// parser, which knows their order.
+/// The records of one extended header by key. Of GNU's repeated sparse keys the last is here; their values are left to
+/// the parser, which knows their order.
 #[derive(Debug, Default)]
 pub(super) struct Records<'a> {
     by_key: BTreeMap<&'a str, &'a [u8]>,
@@ -27,10 +27,8 @@ impl<'a> Records<'a> {
             if key.is_empty() || key.contains('\0') {
                 return Err("a PAX key is empty or has a NUL");
             }
-            if matches!(key, "GNU.sparse.offset" | "GNU.sparse.numbytes") {
-                continue;
-            }
-            if records.by_key.insert(key, value).is_some() {
+            let is_list = matches!(key, "GNU.sparse.offset" | "GNU.sparse.numbytes");
+            if records.by_key.insert(key, value).is_some() && !is_list {
                 return Err("a PAX key occurs twice");
             }
         }

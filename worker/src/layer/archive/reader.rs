@@ -311,6 +311,9 @@ fn convert(
         nanos: 0,
     });
     let length = sparse.as_ref().map_or(entry.size, |(_, length)| *length);
+    headers
+        .check_sparse(sparse.is_some())
+        .map_err(ambiguous(offset))?;
     if let Some((parts, length)) = &sparse {
         check_sparse(kind, parts, *length, entry.size).map_err(ambiguous(offset))?;
     }

@@ -83,6 +83,31 @@ impl<'a> Headers<'a> {
         Ok(kind)
     }
 
+    /// Records about holes must be those of one version, and of a file that was read by them: programs take a name and
+    /// a size from those that they know, whatever else is there.
+    pub(super) fn check_sparse(&self, is_sparse: bool) -> Check {
+        /// What each version has and may have (GNU tar's manual, "Storing Sparse Files").
+        const VERSIONS: [(&[&str], &[&str]); 3] = [
+            (&["numblocks", "size"], &["numbytes", "offset"]),
+            (&["map", "numblocks", "size"], &["name"]),
+            (&["major", "minor", "realsize"], &["name"]),
+        ];
+        let prefixed = self.records.keys();
+        let keys: Vec<&str> = prefixed
+            .filter_map(|key| key.strip_prefix("GNU.sparse."))
+            .collect();
+        let is_version = |(must, may): &(&[&str], &[&str])| {
+            must.iter().all(|key| keys.contains(key))
+                && keys
+                    .iter()
+                    .all(|key| must.contains(key) || may.contains(key))
+        };
+        match keys.is_empty() || (is_sparse && VERSIONS.iter().any(is_version)) {
+            true => Ok(()),
+            false => Err("the records of a file with holes are not those of one version"),
+        }
+    }
+
     fn check_size(&self, entry: &ParsedEntry<'_>) -> Check {
         /// More does not fit into the header's eleven octal digits; writers put 0 there, or
         /// as much as fits.

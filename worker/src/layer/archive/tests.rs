@@ -270,6 +270,20 @@ fn what_may_be_taken_for_a_prefix_must_be_one() {
     }
 }
 
+/// Python takes the name and the size of a file with holes from any of their records.
+#[test]
+fn records_of_holes_that_are_not_all_there_are_refused() {
+    for records in [
+        "21 GNU.sparse.name=b\n",
+        "25 GNU.sparse.realsize=9\n",
+        "21 GNU.sparse.size=9\n",
+        "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n21 GNU.sparse.name=b\n",
+        "22 GNU.sparse.major=1\n22 GNU.sparse/minor=0\n25 GNU.sparse.realsize=9\n",
+    ] {
+        assert!(read(&with_records(records)).is_err(), "{records}");
+    }
+}
+
 /// GNU tar passes over a NUL before a number; what stands behind one is read by some.
 #[test]
 fn a_size_that_is_read_in_several_ways_is_refused() {
