@@ -311,6 +311,9 @@ fn convert(
         nanos: 0,
     });
     let length = sparse.as_ref().map_or(entry.size, |(_, length)| *length);
+    if i64::try_from(length).is_err() {
+        return Err(ambiguous(offset)("a file is longer than files can be"));
+    }
     headers
         .check_sparse(sparse.is_some())
         .map_err(ambiguous(offset))?;

@@ -284,6 +284,22 @@ fn records_of_holes_that_are_not_all_there_are_refused() {
     }
 }
 
+/// GNU tar takes it for a negative size, or for none.
+#[test]
+fn a_file_that_is_longer_than_files_can_be_is_refused() {
+    let length = u64::MAX.to_string();
+    let records = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n";
+    let records = format!("{records}44 GNU.sparse.realsize={length}\n");
+    let map = Header {
+        flag: b'x',
+        ..header("PaxHeaders.0/a")
+    };
+    let mut no_parts = b"0\n".to_vec();
+    no_parts.resize(512, 0);
+    let archive = written(&[(map, records.as_bytes()), (header("a"), &no_parts)]);
+    assert!(is_ambiguous(&archive), "{:?}", read(&archive));
+}
+
 /// GNU tar passes over a NUL before a number; what stands behind one is read by some.
 #[test]
 fn a_size_that_is_read_in_several_ways_is_refused() {
