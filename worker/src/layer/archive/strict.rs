@@ -167,7 +167,8 @@ fn until_nul(data: &[u8]) -> Check<&[u8]> {
 fn kind(flag: u8, path: &[u8]) -> Check<EntryKind> {
     let slash = path.ends_with(b"/");
     match flag {
-        // Before POSIX a directory was a file whose name ends so.
+        // Before POSIX a directory was a file whose name ends so; of this one GNU tar leaves no name.
+        0 if path.iter().all(|byte| *byte == b'/') => Err("a file has no name"),
         0 if slash => Ok(EntryKind::Directory),
         b'0' | b'7' | b'S' if slash => Err("a file's name ends in a slash"),
         0 | b'0' | b'7' | b'S' => Ok(EntryKind::File),

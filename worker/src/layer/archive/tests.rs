@@ -233,6 +233,11 @@ fn a_file_whose_name_ends_in_a_slash_is_refused_and_an_old_directory_is_read() {
     let mut reader = ArchiveReader::new(&archive[..], &Limits::default());
     let entry = reader.next_entry().unwrap().unwrap();
     assert_eq!(entry.kind, EntryKind::Directory);
+    let nothing = Header {
+        flag: 0,
+        ..header("//")
+    };
+    assert!(is_ambiguous(&written(&[(nothing, b"")])));
 }
 
 #[test]
