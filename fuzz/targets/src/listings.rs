@@ -203,9 +203,9 @@ fn python(archive: &[u8]) -> Vec<Listed> {
         let mut line = String::new();
         let read = lister.output.by_ref().read_line(&mut line);
         assert!(read.expect("Python answers") > 0, "Python ended");
-        match python_line(line.trim_end_matches('\n')) {
-            Some(entry) => found.push(entry),
-            None => return found,
+        match line.trim_end_matches('\n') {
+            "" => return found,
+            line => found.push(python_line(line).expect("Python answers in lines")),
         }
     }
 }
@@ -213,7 +213,9 @@ fn python(archive: &[u8]) -> Vec<Listed> {
 fn python_line(line: &str) -> Option<Listed> {
     let mut fields = line.split(' ');
     let kind = fields.next()?.chars().next()?;
-    let size = fields.next()?.parse().ok()?;
+    let size: i128 = fields.next()?.parse().ok()?;
+    // Python also reads sizes below nothing, which is nobody else's.
+    let size = u64::try_from(size).unwrap_or(u64::MAX);
     let hex = fields.next().unwrap_or_default().as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
     let name: Vec<u8> = hex
