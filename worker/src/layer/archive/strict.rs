@@ -32,7 +32,7 @@ impl<'a> Headers<'a> {
                 return Err("a block of zeroes is followed by a header");
             }
             check_prefix(block)?;
-            if !is_plain_number(&block[124..136]) {
+            if !is_plain_size(&block[124..136]) {
                 return Err("a header's size is malformed");
             }
             let size = header
@@ -143,11 +143,11 @@ fn check_prefix(block: &[u8; HEADER_SIZE]) -> Check {
     }
 }
 
-/// Whether a number is read alike by all: octal digits between spaces and NULs, of which none but spaces come first (GNU tar
-/// passes over a NUL there, others end), or binary.
-fn is_plain_number(field: &[u8]) -> bool {
-    if field.first().is_some_and(|byte| byte & 0x80 != 0) {
-        return true;
+/// Whether a size is read alike by all: octal digits between spaces and NULs, of which none but spaces come first (GNU tar
+/// passes over a NUL there, others end), or binary, neither below nothing nor of more than 63 bits.
+fn is_plain_size(field: &[u8]) -> bool {
+    if field.first().is_some_and(|byte| *byte >= 0x80) {
+        return matches!(field, [0x80, 0, 0, 0, 0..0x80, ..]);
     }
     let blank = |byte: &u8| matches!(byte, b' ' | 0);
     let start = field.iter().position(|byte| *byte != b' ');
