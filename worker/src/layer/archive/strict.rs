@@ -51,7 +51,14 @@ impl<'a> Headers<'a> {
                 _ => headers.long_link = Some(until_nul(data)?),
             }
             let padded = size.next_multiple_of(HEADER_SIZE);
-            rest = after.get(padded..).ok_or("a header is cut off")?;
+            let (block, behind) = after
+                .split_at_checked(padded)
+                .ok_or("a header is cut off")?;
+            // Python reads a long name on into what fills its block.
+            if block[size..].iter().any(|byte| *byte != 0) {
+                return Err("what fills up a header is not zeroes");
+            }
+            rest = behind;
         }
     }
 
@@ -132,8 +139,9 @@ fn check_prefix(block: &[u8; HEADER_SIZE]) -> Check {
     let is_sparse = block[156] == b'S';
     let is_octal = |byte: &u8| matches!(byte, b'0'..=b'7' | b' ' | 0);
     match &block[257..265] {
-        b"ustar\x0000" => Ok(()),
         b"ustar  \0" if is_sparse => Ok(()),
+        _ if is_sparse => Err("a file with holes has no header of GNU's"),
+        b"ustar\x0000" => Ok(()),
         // Times of the last access and change.
         b"ustar  \0" if block[345..369].iter().all(is_octal) && block[369..500] == [0; 131] => {
             Ok(())

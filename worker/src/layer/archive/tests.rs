@@ -240,6 +240,17 @@ fn a_file_whose_name_ends_in_a_slash_is_refused_and_an_old_directory_is_read() {
     assert!(is_ambiguous(&written(&[(nothing, b"")])));
 }
 
+/// Python takes a file's size from where GNU's headers have it, whatever the header is.
+#[test]
+fn a_file_with_holes_is_in_gnu_s_format() {
+    let mut archive = written(&[(header("a"), b"hello")]);
+    edit(&mut archive, 0, 156, b"S");
+    for magic in [b"ustar\x0000", b"\0\0\0\0\0\0\0\0"] {
+        edit(&mut archive, 0, 257, magic);
+        assert!(read(&archive).is_err(), "{magic:?}");
+    }
+}
+
 #[test]
 fn unknown_types_are_refused_and_not_skipped() {
     for flag in *b"MVNDAZ" {
@@ -326,6 +337,19 @@ fn a_size_that_is_read_in_several_ways_is_refused() {
         let read = read(&archive);
         assert_eq!(read.is_ok(), good, "{size:?}: {read:?}");
     }
+}
+
+/// Python reads a long name on into what fills its block.
+#[test]
+fn what_fills_up_a_header_is_zeroes() {
+    let long = Header {
+        flag: b'L',
+        ..header("././@LongLink")
+    };
+    let mut archive = written(&[(long, b"name"), (header("a"), b"")]);
+    assert!(read(&archive).is_ok());
+    archive[512 + 4] = b's';
+    assert!(is_ambiguous(&archive));
 }
 
 #[test]
