@@ -100,7 +100,9 @@ fn gnu_line(line: &[u8]) -> Option<Listed> {
     };
     let mut fields = line.split(|byte| *byte == b' ').filter(|it| !it.is_empty());
     let size = fields.nth(2)?;
-    let rest: Vec<&[u8]> = fields.skip(2).collect();
+    // A time that cannot be told as a date is a number.
+    let is_date = fields.next()?[1..].contains(&b'-');
+    let rest: Vec<&[u8]> = fields.skip(usize::from(is_date)).collect();
     let rest = rest.join(&b' ');
     let mut name = Vec::new();
     let mut bytes = rest.iter().copied();

@@ -307,7 +307,9 @@ fn convert(
     };
     let time = |key| headers.records.time(key).map_err(ambiguous(offset));
     let mtime = time("mtime")?.unwrap_or_else(|| Time {
-        seconds: i64::try_from(entry.mtime).unwrap_or(0),
+        seconds: headers
+            .binary_mtime
+            .unwrap_or_else(|| i64::try_from(entry.mtime).unwrap_or(0)),
         nanos: 0,
     });
     let length = sparse.as_ref().map_or(entry.size, |(_, length)| *length);

@@ -16,6 +16,8 @@ pub(super) struct Headers<'a> {
     pub(super) flag: u8,
     /// Size that the entry's own header says.
     size: u64,
+    /// Seconds since 1970 that the entry's own header says in binary; before 1970 that is the only way.
+    pub(super) binary_mtime: Option<i64>,
 }
 
 impl<'a> Headers<'a> {
@@ -41,6 +43,7 @@ impl<'a> Headers<'a> {
             headers.flag = block[156];
             if !matches!(headers.flag, b'x' | b'L' | b'K') {
                 headers.size = size;
+                headers.binary_mtime = binary(&block[136..148])?;
                 return Ok(headers);
             }
             let size = usize::try_from(size).map_err(|_| "a header's size is malformed")?;
@@ -149,6 +152,19 @@ fn check_prefix(block: &[u8; HEADER_SIZE]) -> Check {
         _ if block[345..500] == [0; 155] => Ok(()),
         _ => Err("a header that is not POSIX's has a prefix"),
     }
+}
+
+/// A binary number of GNU's headers, in twos complement but for the bit that says so; `None` for one of digits.
+fn binary(field: &[u8]) -> Check<Option<i64>> {
+    let Some(0x80..) = field.first() else {
+        return Ok(None);
+    };
+    let sign = if field[0] & 0x40 == 0 { 0 } else { -1 };
+    let first = i128::from(field[0] & 0x3f) | (sign << 6);
+    let rest = field[1..].iter();
+    let value = rest.fold(first, |value, byte| value << 8 | i128::from(*byte));
+    let value = i64::try_from(value).map_err(|_| "a binary number is too large")?;
+    Ok(Some(value))
 }
 
 /// Whether a size is read alike by all: octal digits between spaces and NULs, of which none but spaces come first (GNU tar

@@ -352,6 +352,25 @@ fn what_fills_up_a_header_is_zeroes() {
     assert!(is_ambiguous(&archive));
 }
 
+/// GNU tar writes times before 1970 so.
+#[test]
+fn a_binary_time_is_read_on_both_sides_of_1970() {
+    let mtime = |bytes: &[u8; 12]| {
+        let mut archive = written(&[(header("a"), b"hello")]);
+        edit(&mut archive, 0, 136, bytes);
+        let mut reader = ArchiveReader::new(&archive[..], &Limits::default());
+        let entry = reader.next_entry().ok()??;
+        Some(entry.mtime.seconds)
+    };
+    assert_eq!(mtime(&[0xff; 12]), Some(-1));
+    assert_eq!(
+        mtime(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0"),
+        Some(-256)
+    );
+    assert_eq!(mtime(b"\x80\0\0\0\0\0\0\0\0\0\x01\0"), Some(256));
+    assert_eq!(mtime(b"\xbf\0\0\0\0\0\0\0\0\0\x01\0"), None);
+}
+
 #[test]
 fn a_wrong_checksum_is_refused() {
     let mut archive = written(&[(header("a"), b"hello")]);
