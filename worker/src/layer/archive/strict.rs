@@ -42,6 +42,10 @@ impl<'a> Headers<'a> {
                 .map_err(|_| "a header's size is malformed")?;
             headers.flag = block[156];
             if !matches!(headers.flag, b'x' | b'L' | b'K') {
+                let is_named = headers.long_name.is_some() || headers.records.get("path").is_some();
+                if block[0] == 0 && !is_named {
+                    return Err("an entry has no name");
+                }
                 headers.size = size;
                 headers.binary_mtime = binary(&block[136..148])?;
                 return Ok(headers);

@@ -371,6 +371,16 @@ fn a_binary_time_is_read_on_both_sides_of_1970() {
     assert_eq!(mtime(b"\xbf\0\0\0\0\0\0\0\0\0\x01\0"), None);
 }
 
+/// With a prefix it would be a directory to us, and a file to Python.
+#[test]
+fn an_entry_without_a_name_is_refused() {
+    let mut archive = written(&[(header("a"), b"")]);
+    edit(&mut archive, 0, 0, b"\0");
+    assert!(read(&archive).is_err());
+    edit(&mut archive, 0, 345, b"dir");
+    assert!(is_ambiguous(&archive));
+}
+
 #[test]
 fn a_wrong_checksum_is_refused() {
     let mut archive = written(&[(header("a"), b"hello")]);
