@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use cooper_core::model::{Failure, FailureKind};
 use cooper_core::ports::{ExportResponse, Session as _};
@@ -7,7 +8,8 @@ use cooper_engine::server::failure_from_status;
 use cooper_proto::control::{
     CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, StatusRequest,
 };
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -15,6 +17,13 @@ use super::build::{BuildRequest, Started, Subject};
 use super::joined::Joined;
 use super::question::Question;
 use crate::attach::{ClientSession, RemoteAttachment};
+
+/// How long the news may go on after a build's end. They end with it, unless the daemon never heard of the build: then it
+/// waits for longer than this whether one comes.
+const NEWS_AFTER_END: Duration = Duration::from_secs(3);
+
+/// The same for a build that the user stopped, who waits.
+const NEWS_AFTER_CANCEL: Duration = Duration::from_millis(500);
 
 impl Joined {
     /// Starts a build whose files travel over the connection.
@@ -41,6 +50,7 @@ impl Joined {
         let cancel = CancellationToken::new();
         let cancelled = cancel.clone();
         let (mut control, joined) = (self.control(), self.clone());
+        let (ended, end) = oneshot::channel();
         let outcome = async move {
             let solving = async {
                 match control.solve(solve).await {
@@ -56,15 +66,34 @@ impl Joined {
                     Err(Failure::new(FailureKind::Cancelled, "the build was cancelled"))
                 }
             };
+            // Nobody may listen any more.
+            let _ = ended.send(match cancelled.is_cancelled() {
+                true => NEWS_AFTER_CANCEL,
+                false => NEWS_AFTER_END,
+            });
             attachment.close().await;
             solved
         };
         Ok(Started {
-            progress: follow.flatten_stream().boxed(),
+            progress: up_to_end(follow.flatten_stream(), end).boxed(),
             outcome: outcome.boxed(),
             cancel,
         })
     }
+}
+
+/// The news, for as long after the end of their build as it is told.
+fn up_to_end<T>(
+    news: impl Stream<Item = T>,
+    end: oneshot::Receiver<Duration>,
+) -> impl Stream<Item = T> {
+    news.take_until(async {
+        match end.await {
+            Ok(longer) => tokio::time::sleep(longer).await,
+            // The build is not waited for any more, and neither are its news.
+            Err(_) => {}
+        }
+    })
 }
 
 /// Waits for a build, and where it is there for a question, for the answer.
@@ -149,4 +178,26 @@ fn entries(specs: Vec<CacheSpec>) -> Vec<CacheOptionsEntry> {
         attrs: spec.attributes,
     };
     specs.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn news_of_a_build_that_the_daemon_never_heard_of_end_soon_after_it() {
+        let (ended, end) = oneshot::channel();
+        let begun = tokio::time::Instant::now();
+        ended.send(NEWS_AFTER_CANCEL).expect("it is listened to");
+        let news = up_to_end(futures::stream::pending::<()>(), end);
+        assert_eq!(news.count().await, 0);
+        assert_eq!(begun.elapsed().as_millis(), NEWS_AFTER_CANCEL.as_millis());
+    }
+
+    #[tokio::test]
+    async fn news_that_come_before_the_end_are_all_there() {
+        let (_ended, end) = oneshot::channel();
+        let news = up_to_end(futures::stream::iter([1, 2, 3]), end);
+        assert_eq!(news.collect::<Vec<_>>().await, [1, 2, 3]);
+    }
 }
