@@ -88,10 +88,9 @@ fn up_to_end<T>(
     end: oneshot::Receiver<Duration>,
 ) -> impl Stream<Item = T> {
     news.take_until(async {
-        match end.await {
-            Ok(longer) => tokio::time::sleep(longer).await,
-            // The build is not waited for any more, and neither are its news.
-            Err(_) => {}
+        // Where nobody tells, the build is not waited for any more, and neither are its news.
+        if let Ok(longer) = end.await {
+            tokio::time::sleep(longer).await;
         }
     })
 }

@@ -267,7 +267,7 @@ fn unknown_types_are_refused_and_not_skipped() {
 /// Python puts what stands there before the name, whatever the header says it is; GNU tar does so by the magic alone.
 #[test]
 fn what_may_be_taken_for_a_prefix_must_be_one() {
-    let times = b"14325276034\014325276034\0";
+    let times = b"14325276034\x0014325276034\0";
     for (magic, at, bytes, good) in [
         (b"ustar\x0000", 345, &b"dir"[..], true),
         (b"ustar\x0001", 345, b"dir", false),
@@ -327,8 +327,8 @@ fn a_size_that_is_read_in_several_ways_is_refused() {
         (b"\x80\0\x01\0\0\0\0\0\0\0\0\x05", false),
         (b"\x80\0\0\0\x80\0\0\0\0\0\0\x05", false),
         (b"\xff\x07\0\0\0\0\0\0\0\0\0\x05", false),
-        (b"\000000000005", false),
-        (b"5\0\0\0\0\0\0\0\0\0\07", false),
+        (b"\x0000000000005", false),
+        (b"5\0\0\0\0\0\0\0\0\0\x007", false),
         (b"5        x\0\0", false),
         (b"00000000009\0", false),
     ] {
